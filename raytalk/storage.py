@@ -1,0 +1,241 @@
+"""One URI for everything kept: a folder (`/data/clips`) or an object store (`s3://bucket/prefix`).
+
+An S3 endpoint other than AWS comes from `AWS_ENDPOINT_URL_S3`, `AWS_ENDPOINT_URL` or the URI's query
+(`s3://bucket/prefix?endpoint_override=host:port&scheme=http`).
+
+What is written is visible whole or not at all: files are written aside and renamed (folders) or put (object stores);
+a folder published with `publish` counts only once its last file, the marker, is there.
+"""
+
+import contextlib
+import errno
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+
+from raytalk.errors import StorageError
+
+_ASIDE = ".aside-"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file or folder below a Storage; `path` is relative to it, `size` in bytes (0 for folders)."""
+
+    path: str
+    size: int
+    is_folder: bool
+
+
+class Storage:
+    """Files below one URI. Paths are relative, with forward slashes. Can be pickled.
+
+    Every method raises StorageError saying what to do when the place is missing, refuses access or is full.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        self.filesystem, self.root = _open(uri)
+
+    def __repr__(self) -> str:
+        return f"Storage({self.uri!r})"
+
+    @property
+    def local_root(self) -> Path | None:
+        """The folder, if this is one on a mounted file system."""
+        return Path(self.root) if isinstance(self.filesystem, pafs.LocalFileSystem) else None
+
+    def path(self, *parts: str) -> str:
+        """A path that `self.filesystem` understands."""
+        return "/".join([self.root, *(part.strip("/") for part in parts if part)])
+
+    def below(self, *parts: str) -> "Storage":
+        """The Storage of a sub-folder; the query of the URI is kept."""
+        return Storage(join(self.uri, *parts))
+
+    def entries(self, folder: str = "", recursive: bool = False) -> list[Entry]:
+        """What lies below `folder`, sorted by path; empty if there is no such folder. Files written aside are hidden."""
+        start = self.path(folder)
+        with explained(self.uri, "list"):
+            found = self.filesystem.get_file_info(pafs.FileSelector(start, recursive=recursive, allow_not_found=True))
+        listed = [
+            Entry(info.path[len(self.root) :].lstrip("/"), info.size or 0, info.type == pafs.FileType.Directory)
+            for info in found
+        ]
+        visible = (entry for entry in listed if _ASIDE not in entry.path)
+        return sorted(visible, key=lambda entry: entry.path)
+
+    def exists(self, path: str = "") -> bool:
+        """Whether there is a file or folder at `path`."""
+        with explained(join(self.uri, path), "look for"):
+            return bool(self.filesystem.get_file_info(self.path(path)).type != pafs.FileType.NotFound)
+
+    def read(self, path: str) -> bytes:
+        """A file's bytes."""
+        with explained(join(self.uri, path), "read"), self.filesystem.open_input_stream(self.path(path)) as stream:
+            return bytes(stream.read())
+
+    def write(self, path: str, data: bytes | pa.Buffer) -> None:
+        """Write a file so that a reader sees the old one or the whole new one."""
+        with explained(join(self.uri, path), "write"):
+            if self.local_root is None:
+                with self.filesystem.open_output_stream(self.path(path)) as stream:
+                    stream.write(data)
+                return
+            target = self.local_root / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            aside = target.with_name(f"{_ASIDE}{uuid.uuid4().hex}")
+            try:
+                with aside.open("wb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+                aside.replace(target)
+            finally:
+                aside.unlink(missing_ok=True)
+
+    def delete(self, path: str) -> None:
+        """Delete a file or a folder with all in it; nothing happens if there is none."""
+        with explained(join(self.uri, path), "delete"):
+            kind = self.filesystem.get_file_info(self.path(path)).type
+            if kind == pafs.FileType.Directory:
+                self.filesystem.delete_dir(self.path(path))
+            elif kind == pafs.FileType.File:
+                self.filesystem.delete_file(self.path(path))
+
+    def publish(self, folder: Path, path: str, marker: str) -> None:
+        """Copy a local folder to `path` as one: a reader who looks for `marker` sees all of it or nothing.
+
+        Replaces what was there. Folders are renamed into place; object stores get `marker` last.
+        """
+        with explained(join(self.uri, path), "write"):
+            if self.local_root is not None:
+                _publish_locally(folder, self.local_root / path)
+                return
+            self.delete(path)
+            files = sorted(file for file in folder.rglob("*") if file.is_file())
+            for file in sorted(files, key=lambda file: file.relative_to(folder).as_posix() == marker):
+                target = self.path(path, file.relative_to(folder).as_posix())
+                with file.open("rb") as source, self.filesystem.open_output_stream(target) as stream:
+                    shutil.copyfileobj(source, stream, 16 << 20)
+
+    def fetch(self, path: str, folder: Path) -> Path:
+        """Copy everything below `path` into a local folder and return it (as it is if it is local already)."""
+        if self.local_root is not None and (self.local_root / path).is_dir():
+            return self.local_root / path
+        with explained(join(self.uri, path), "read"):
+            pafs.copy_files(
+                self.path(path), str(folder), source_filesystem=self.filesystem, destination_filesystem=_LOCAL
+            )
+        return folder
+
+    def fetch_file(self, path: str, folder: Path) -> Path:
+        """A local copy of one file (the file itself if it is local already)."""
+        if self.local_root is not None:
+            return self.local_root / path
+        target = folder / Path(path).name
+        with (
+            explained(join(self.uri, path), "read"),
+            self.filesystem.open_input_stream(self.path(path)) as source,
+            target.open("wb") as file,
+        ):
+            shutil.copyfileobj(source, file, 16 << 20)
+        return target
+
+    def clear_aside(self) -> None:
+        """Remove what killed processes left half-written directly below this folder."""
+        if self.local_root is not None and self.local_root.is_dir():
+            for leftover in self.local_root.glob(f"{_ASIDE}*"):
+                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink(missing_ok=True)
+
+
+def join(uri: str, *parts: str) -> str:
+    """Append path parts to a URI, before its query if it has one."""
+    base, question, query = uri.partition("?") if "://" in uri else (uri, "", "")
+    return "/".join([base.rstrip("/"), *(part.strip("/") for part in parts if part)]) + question + query
+
+
+@contextlib.contextmanager
+def explained(uri: str, doing: str) -> Iterator[None]:
+    """Turn the file system's errors into a StorageError that says what to do."""
+    try:
+        yield
+    except (OSError, pa.ArrowException) as error:
+        raise StorageError(f"cannot {doing} {uri}: {_advice(error)}") from error
+
+
+_LOCAL = pafs.LocalFileSystem()
+
+
+def _open(uri: str) -> tuple[pafs.FileSystem, str]:
+    if "://" not in uri:
+        return _LOCAL, os.path.abspath(os.path.expanduser(uri))
+    parts = urlsplit(uri)
+    if parts.scheme == "file":
+        return _LOCAL, parts.path
+    if parts.scheme != "s3":
+        raise StorageError(f"cannot use {uri}: give a folder or s3://bucket/prefix")
+    if not parts.netloc:
+        raise StorageError(f"cannot use {uri}: the bucket's name is missing (s3://bucket/prefix)")
+    query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    if endpoint and "endpoint_override" not in query:
+        query["scheme"], _, query["endpoint_override"] = endpoint.rstrip("/").partition("://")
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    if region is None and "endpoint_override" in query:
+        region = "us-east-1"
+    try:
+        filesystem = pafs.S3FileSystem(
+            region=query.pop("region", region),
+            connect_timeout=10,
+            request_timeout=60,
+            retry_strategy=pafs.AwsStandardS3RetryStrategy(max_attempts=8),
+            **query,
+        )
+    except (OSError, TypeError, pa.ArrowException) as error:
+        raise StorageError(f"cannot open {uri}: {_advice(error)}") from error
+    return filesystem, f"{parts.netloc}{parts.path}".rstrip("/")
+
+
+def _publish_locally(folder: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    aside = target.with_name(f"{_ASIDE}{uuid.uuid4().hex}")
+    try:
+        shutil.copytree(folder, aside)
+        if target.exists():
+            old = target.with_name(f"{_ASIDE}{uuid.uuid4().hex}")
+            target.rename(old)
+            aside.rename(target)
+            shutil.rmtree(old)
+        else:
+            aside.rename(target)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _advice(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    upper = text.upper().replace("_", "")
+    number = error.errno if isinstance(error, OSError) else None
+    if number == errno.ENOSPC or "NO SPACE LEFT" in upper:
+        return "the disk is full; free some space and give the same command again"
+    if "NOSUCHBUCKET" in upper or "BUCKET DOES NOT EXIST" in upper:
+        return "there is no such bucket; check its name and the endpoint"
+    if isinstance(error, PermissionError) or "ACCESSDENIED" in upper or "FORBIDDEN" in upper or "403" in upper:
+        return "no permission; check who owns it, or the bucket's policy and the credentials in use"
+    if "SIGNATUREDOESNOTMATCH" in upper or "INVALIDACCESSKEYID" in upper:
+        return "the access key is refused; check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+    if "NETWORKCONNECTION" in upper or "CURLCODE" in upper or "TIMEOUT" in upper:
+        return f"the object store does not answer; check the endpoint and the network ({text[:200]})"
+    if isinstance(error, FileNotFoundError):
+        return "there is nothing of that name"
+    if isinstance(error, NotADirectoryError):
+        return "it is a file; give the folder that holds it"
+    return text[:300]
