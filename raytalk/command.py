@@ -4,12 +4,15 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from typing import TypeVar
 
 from raytalk.config import JobSettings, parse_command_line
 from raytalk.errors import RaytalkError, StorageError
 
+S = TypeVar("S", bound=JobSettings)
 
-def run_job[S: JobSettings](settings_class: type[S], about: str, job: Callable[[S], None]) -> None:
+
+def run_job(settings_class: type[S], about: str, job: Callable[[S], None]) -> None:
     """Parse the command line, run `job`, exit: 0 done, 2 the user's mistake, 1 anything else (130 for Ctrl-C).
 
     A RaytalkError becomes one line on stderr; anything else keeps its traceback.

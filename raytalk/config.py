@@ -8,7 +8,7 @@ import difflib
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 import pydantic
 import yaml
@@ -39,13 +39,13 @@ class JobSettings(Settings):
         Raises SettingsError naming the key that is wrong.
         """
         merged: dict[str, Any] = {}
-        flat_layers = [_flatten(layer) for layer in layers]
+        flat_layers = [flatten(layer) for layer in layers]
         chosen = preset or next((layer["preset"] for layer in reversed(flat_layers) if layer.get("preset")), None)
         if cls.presets:
             chosen = chosen or next(iter(cls.presets))
             if chosen not in cls.presets:
                 raise SettingsError(f"unknown preset '{chosen}': choose one of {', '.join(cls.presets)}")
-            merged.update(_flatten(cls.presets[chosen]))
+            merged.update(flatten(cls.presets[chosen]))
             merged["preset"] = chosen
         elif chosen:
             raise SettingsError(f"unknown preset '{chosen}': this job has none")
@@ -66,7 +66,10 @@ class JobSettings(Settings):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
 
 
-def parse_command_line[S: JobSettings](cls: type[S], argv: Sequence[str], about: str) -> S:
+S = TypeVar("S", bound="JobSettings")
+
+
+def parse_command_line(cls: type[S], argv: Sequence[str], about: str) -> S:
     """Settings from a job's command line; handles --help and --print-config (both print and exit 0).
 
     Raises SettingsError for what it does not understand.
@@ -158,11 +161,12 @@ def _show(value: Any) -> str:
     return "none" if value is None else str(value) if value != "" else '""'
 
 
-def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as dotted keys."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, dict):
-            flat.update(_flatten(value, f"{prefix}{key}."))
+            flat.update(flatten(value, f"{prefix}{key}."))
         else:
             flat[f"{prefix}{key}"] = value
     return flat

@@ -40,8 +40,11 @@ class FaceError(RaytalkError):
     exit_status = 2
 
     def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(detail)
-        self.reason = reason
+        super().__init__(reason, detail)
+        self.reason, self.detail = reason, detail
+
+    def __str__(self) -> str:
+        return self.detail
 
 
 class WeightsError(RaytalkError):

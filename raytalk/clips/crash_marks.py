@@ -1,0 +1,36 @@
+"""Telling which video killed a detector process.
+
+A crash inside a decoder or a detector takes the process with it, and Ray repeats the chunk in a new one, for ever.
+So each process notes on its machine's own disk which video it is at; the next one finds the note.
+"""
+
+import hashlib
+import tempfile
+from pathlib import Path
+
+_MOST_CRASHES = 2
+
+
+class CrashMarks:
+    """Notes of one run (`run`: any string that no other run has)."""
+
+    def __init__(self, run: str) -> None:
+        self._folder = Path(tempfile.gettempdir()) / f"raytalk-run-{run}"
+
+    def enter(self, clip_id: str) -> bool:
+        """Note that work on a video begins; False if it has killed a process twice and is better left alone."""
+        self._folder.mkdir(exist_ok=True)
+        mark = self._mark(clip_id)
+        crashes = mark.stat().st_size if mark.exists() else 0
+        if crashes >= _MOST_CRASHES:
+            return False
+        with mark.open("ab") as file:
+            file.write(b".")
+        return True
+
+    def leave(self, clip_id: str) -> None:
+        """The video is through, well or not."""
+        self._mark(clip_id).unlink(missing_ok=True)
+
+    def _mark(self, clip_id: str) -> Path:
+        return self._folder / hashlib.sha256(clip_id.encode()).hexdigest()[:24]

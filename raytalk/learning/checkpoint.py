@@ -1,0 +1,259 @@
+"""Checkpoints: written aside, published whole, refused by name when they do not fit or are not complete.
+
+A checkpoint is a folder `checkpoints/episodes-000012345` of a run. `state.json` is its marker: it goes last and lists
+the size of every other file, so a half-written or truncated checkpoint is told from a good one.
+"""
+
+import json
+import queue
+import tempfile
+import threading
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from raytalk.errors import CheckpointError
+from raytalk.learning.meta import MetaLearner
+from raytalk.networks.settings import NetworkSettings
+from raytalk.storage import Storage
+
+FORMAT = 1
+MARKER = "state.json"
+FOLDER = "checkpoints"
+_PARTS = ("embedder", "generator", "discriminator", "ema", "video_embeddings")
+
+
+@dataclass(frozen=True)
+class State:
+    """What `state.json` holds beside the sizes of the files."""
+
+    episodes: int
+    """episodes shown so far"""
+    epoch: float
+    """passes over the clips so far"""
+    steps: int
+    seed: int
+    detector: str
+    """landmark detector of the clips; another one must not drive this model"""
+    perceptual: list[dict[str, Any]]
+    """the networks of the content loss, with the digest of their weights"""
+    tracking_run: str = ""
+    """MLflow run"""
+    format: int = FORMAT
+    files: dict[str, int] = field(default_factory=dict)
+    """bytes of each other file"""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A learner's tensors copied to the CPU at one step; writing it can take its time."""
+
+    state: State
+    config: str
+    parts: dict[str, dict[str, Tensor]]
+    optimizer: dict[str, Any]
+
+    @staticmethod
+    def take(learner: MetaLearner, state: State) -> "Snapshot":
+        """Copy now, so that training can go on."""
+        parts = {
+            "embedder": _copy(learner.talker.embedder.state_dict()),
+            "generator": _copy(learner.talker.generator.state_dict()),
+            "discriminator": _copy(learner.discriminator.state_dict()),
+            "ema": _copy(learner.average.state_dict()),
+            "video_embeddings": learner.rows.state(),
+        }
+        optimizer = {
+            "talker": _to_cpu(learner.talker_optimizer.state_dict()),
+            "discriminator": _to_cpu(learner.discriminator_optimizer.state_dict()),
+        }
+        return Snapshot(state, learner.settings.to_yaml(), parts, optimizer)
+
+    def write(self, folder: Path) -> None:
+        """Write the files into a local folder, the marker last."""
+        (folder / "config.yaml").write_text(self.config)
+        for name, tensors in self.parts.items():
+            save_file(tensors, folder / f"{name}.safetensors")
+        torch.save(self.optimizer, folder / "optimizer.pt")
+        sizes = {file.name: file.stat().st_size for file in sorted(folder.iterdir())}
+        (folder / MARKER).write_text(json.dumps(asdict(self.state) | {"files": sizes}, indent=1))
+
+
+class CheckpointWriter:
+    """Publishes snapshots from a background thread and keeps the newest `keep`. An error is raised at the next call."""
+
+    def __init__(self, run: Storage, keep: int) -> None:
+        self.storage, self.keep = run.below(FOLDER), keep
+        self.storage.clear_aside()
+        self._queue: queue.Queue[Snapshot | None] = queue.Queue(maxsize=1)
+        self._error: Exception | None = None
+        self._thread = threading.Thread(target=self._work, name="checkpoints", daemon=True)
+        self._thread.start()
+
+    def save(self, snapshot: Snapshot) -> None:
+        """Hand over a snapshot; waits only while the one before is still being written."""
+        self.raise_error()
+        self._queue.put(snapshot)
+
+    def close(self) -> None:
+        """Wait until everything handed over is published."""
+        self._queue.put(None)
+        self._thread.join()
+        self.raise_error()
+
+    def raise_error(self) -> None:
+        """Raise what went wrong in the background, if anything did."""
+        if self._error is not None:
+            raise self._error
+
+    def _work(self) -> None:
+        while (snapshot := self._queue.get()) is not None:
+            if self._error is not None:
+                continue
+            try:
+                self._publish(snapshot)
+            except Exception as error:
+                self._error = error
+
+    def _publish(self, snapshot: Snapshot) -> None:
+        name = f"episodes-{snapshot.state.episodes:09d}"
+        with tempfile.TemporaryDirectory(prefix="raytalk-checkpoint-") as folder:
+            try:
+                snapshot.write(Path(folder))
+            except (OSError, SafetensorError) as error:
+                raise CheckpointError(f"cannot write the checkpoint {name} to {folder}: {error}") from error
+            self.storage.publish(Path(folder), name, MARKER)
+        for old in names(self.storage)[: -self.keep]:
+            self.storage.delete(old)
+
+
+def names(checkpoints: Storage) -> list[str]:
+    """The checkpoints below a run's `checkpoints` folder, oldest first, whether complete or not."""
+    found = {entry.path.split("/")[0] for entry in checkpoints.entries() if entry.is_folder}
+    return sorted(name for name in found if name.startswith("episodes-"))
+
+
+def latest(run: Storage) -> tuple[Storage, list[str]]:
+    """The newest complete checkpoint of a run, and what was wrong with newer ones.
+
+    Raises CheckpointError if there is none.
+    """
+    checkpoints = run.below(FOLDER)
+    refused = []
+    for name in reversed(names(checkpoints)):
+        place = checkpoints.below(name)
+        try:
+            read_state(place)
+        except CheckpointError as error:
+            refused.append(str(error))
+            continue
+        return place, refused
+    raise CheckpointError(f"no complete checkpoint in {checkpoints.uri}" + "".join(f"; {text}" for text in refused))
+
+
+def read_state(place: Storage) -> State:
+    """`state.json` of one checkpoint. Raises CheckpointError if it is missing, of another format or not complete."""
+    sizes = {entry.path: entry.size for entry in place.entries() if not entry.is_folder}
+    if MARKER not in sizes:
+        raise CheckpointError(f"{place.uri} is not a complete checkpoint: {MARKER} is missing")
+    try:
+        state = State(**json.loads(place.read(MARKER)))
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(f"{place.uri}/{MARKER} cannot be read: {error}") from None
+    if state.format != FORMAT:
+        raise CheckpointError(f"{place.uri} has format {state.format}; this version reads format {FORMAT}")
+    for name, size in state.files.items():
+        if sizes.get(name) != size:
+            raise CheckpointError(
+                f"{place.uri} is not complete: {name} has {sizes.get(name, 0)} bytes instead of {size}"
+            )
+    return state
+
+
+def find(uri: str) -> Storage:
+    """The Storage of a checkpoint given by its own URI or by its run's (then the newest one)."""
+    place = Storage(uri)
+    return place if place.exists(MARKER) else latest(place)[0]
+
+
+def load(place: Storage, learner: MetaLearner, weights_only: bool = False) -> State:
+    """Load all of a checkpoint into `learner`, or nothing: everything is compared before anything is copied.
+
+    `weights_only` starts another run: networks and rows, not optimizers and counters. Raises CheckpointError naming
+    the file or the field that differs.
+    """
+    state = read_state(place)
+    with tempfile.TemporaryDirectory(prefix="raytalk-checkpoint-") as temporary:
+        folder = place.fetch("", Path(temporary))
+        _compare_networks(place.uri, folder / "config.yaml", learner.settings.networks)
+        parts = {name: _load_part(place.uri, folder / f"{name}.safetensors") for name in _PARTS}
+        try:
+            optimizer = torch.load(folder / "optimizer.pt", map_location="cpu", weights_only=True)
+        except Exception as error:
+            raise CheckpointError(f"{place.uri}/optimizer.pt cannot be read: {error}") from None
+    modules = {
+        "embedder": learner.talker.embedder,
+        "generator": learner.talker.generator,
+        "discriminator": learner.discriminator,
+        "ema": learner.average,
+    }
+    for name, module in modules.items():
+        _compare_tensors(f"{place.uri}/{name}.safetensors", parts[name], module.state_dict())
+    learner.rows.load(parts["video_embeddings"])
+    for name, module in modules.items():
+        module.load_state_dict(parts[name])
+    if not weights_only:
+        learner.talker_optimizer.load_state_dict(optimizer["talker"])
+        learner.discriminator_optimizer.load_state_dict(optimizer["discriminator"])
+        learner.steps = state.steps
+    return state
+
+
+def _compare_networks(uri: str, file: Path, here: NetworkSettings) -> None:
+    try:
+        there = yaml.safe_load(file.read_text())["networks"]
+    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{uri}/config.yaml cannot be read: {error}") from None
+    for key, value in here.model_dump(mode="json").items():
+        if there.get(key) != value:
+            raise CheckpointError(
+                f"{uri} does not fit: networks.{key} is {there.get(key)} in the checkpoint and {value} here"
+            )
+
+
+def _load_part(uri: str, file: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{uri}/{file.name} cannot be read: {error}") from None
+
+
+def _compare_tensors(what: str, there: Mapping[str, Tensor], here: Mapping[str, Tensor]) -> None:
+    different = sorted(set(there) ^ set(here))
+    if different:
+        raise CheckpointError(f"{what} does not fit: {different[0]} is in only one of the checkpoint and this model")
+    for name, tensor in here.items():
+        if there[name].shape != tensor.shape:
+            shapes = f"{list(there[name].shape)} in the checkpoint and {list(tensor.shape)} here"
+            raise CheckpointError(f"{what} does not fit: {name} is {shapes}")
+
+
+def _copy(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
+
+
+def _to_cpu(tree: Any) -> Any:
+    if isinstance(tree, Tensor):
+        return tree.detach().to("cpu", copy=True)
+    if isinstance(tree, dict):
+        return {key: _to_cpu(value) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [_to_cpu(value) for value in tree]
+    return tree

@@ -1,0 +1,221 @@
+"""Meta-learning on a cluster: Ray Data feeds Ray Train workers, which run the step of `raytalk.learning.meta`.
+
+The driver looks over the clips, opens the run and starts the trainer; each worker runs `_Worker`. Every rank takes
+the same decisions at the same step, so that a run ends, stops or fails everywhere at once.
+"""
+
+import json
+import tempfile
+import uuid
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.data
+import ray.train
+import yaml
+from ray.train.torch import TorchConfig, TorchTrainer
+
+from raytalk.clips.episodes import Catalog, Plan, scan
+from raytalk.clips.schema import Split
+from raytalk.command import absolute_uri
+from raytalk.config import flatten
+from raytalk.connect import connect
+from raytalk.console import console
+from raytalk.errors import CheckpointError, ClipsError, SettingsError, TrainingCollapsed
+from raytalk.learning import checkpoint
+from raytalk.learning.feed import Feed, training_dataset
+from raytalk.learning.settings import MetatrainSettings
+from raytalk.learning.worker import Job, train_worker
+from raytalk.storage import Storage, join
+from raytalk.tracking import Tracker, register_checkpoint, start_run
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended."""
+
+    checkpoint: str
+    """URI of its last checkpoint"""
+    episodes: int
+    figures: dict[str, float]
+    """of the last validation"""
+
+
+def metatrain(settings: MetatrainSettings) -> Outcome:
+    """Train, or resume, the run `settings.name`; returns when all episodes have been shown.
+
+    Raises TrainingCollapsed if the run stopped itself, another RaytalkError for what the user can mend.
+    """
+    settings = settings.model_copy(
+        update={"clips": absolute_uri(settings.clips), "output": absolute_uri(settings.output)}
+    )
+    run = Storage(join(settings.output, settings.name))
+    catalog = scan(Storage(settings.clips), "train")
+    if len(catalog.detectors) > 1:
+        raise ClipsError(
+            f"{settings.clips} mixes landmark detectors ({', '.join(catalog.detectors)}): drawings would not be alike; "
+            "preprocess everything with one"
+        )
+    resumed = _resumed_state(run)
+    _describe(settings, catalog, resumed)
+    if resumed and resumed.episodes >= settings.episodes:
+        print(f"nothing to do: {run.uri} has shown all {resumed.episodes:,} episodes already", flush=True)
+        return Outcome(checkpoint.latest(run)[0].uri, resumed.episodes, {})
+    _refuse_other_run(run, settings)
+    connect()
+    handle = start_run(settings.tracking, run.uri, settings.name, _flat(settings), _known_run_id(run, resumed))
+    run.write("run.json", json.dumps({"tracking_run": handle.run_id, "tracking_uri": handle.uri}).encode())
+    run.write("config.yaml", settings.to_yaml().encode())
+    splits = _validation_splits(settings)
+    finished = False
+    try:
+        with console() as lines:
+            outcome = _fit(Job(settings, run.uri, catalog, splits, handle, lines), run)
+        finished = True
+    finally:
+        with Tracker.open(handle) as tracker:
+            tracker.finish("FINISHED" if finished else "FAILED")
+    if settings.tracking.register:
+        place = checkpoint.latest(run)[0]
+        with tempfile.TemporaryDirectory(prefix="raytalk-register-") as folder:
+            version = register_checkpoint(handle, place.fetch("", Path(folder)))
+        name, alias = settings.tracking.register, settings.tracking.alias
+        print(f"registered models:/{name}/{version}, now models:/{name}@{alias}", flush=True)
+    print(f"finished: {outcome.episodes:,} episodes, checkpoint {outcome.checkpoint}", flush=True)
+    return outcome
+
+
+def _fit(job: Job, run: Storage) -> Outcome:
+    settings = job.settings
+    use_gpu, cpus_per_worker, cpus_per_task = _resources(settings)
+    options = ray.data.ExecutionOptions(preserve_order=True)
+    # Ray keeps notes of its own about a run and would resume from them; ours are the checkpoints.
+    notes = f"ray/{uuid.uuid4().hex}"
+    trainer = TorchTrainer(
+        train_worker,
+        train_loop_config={"job": job},
+        datasets={"train": partial(_rest_of_run, job, cpus_per_task)},  # type: ignore[dict-item]
+        dataset_config=ray.train.DataConfig(execution_options=options),
+        torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=settings.workers,
+            use_gpu=use_gpu,
+            resources_per_worker={"CPU": cpus_per_worker} | ({"GPU": 1} if use_gpu else {}),
+        ),
+        run_config=ray.train.RunConfig(
+            name=notes,
+            storage_path=run.root,
+            storage_filesystem=run.filesystem,
+            failure_config=ray.train.FailureConfig(max_failures=settings.max_failures),
+        ),
+    )
+    try:
+        result = trainer.fit()
+    finally:
+        run.delete("ray")
+    ended: dict[str, Any] = result.return_value
+    if ended["error"] is not None:
+        raise ended["error"]
+    if ended["collapsed"]:
+        raise TrainingCollapsed(f"training stopped itself: {ended['collapsed']}. {_last_good(run)}")
+    return Outcome(checkpoint.latest(run)[0].uri, ended["episodes"], ended["figures"])
+
+
+def _rest_of_run(job: Job, cpus_per_task: float) -> ray.data.Dataset:
+    """Called whenever workers start or restart: the episodes that the newest checkpoint has not seen."""
+    state = _resumed_state(Storage(job.run))
+    settings, catalog = job.settings, job.catalog
+    plan = Plan(tuple(catalog.files), tuple(catalog.counts), settings.seed, settings.data.shuffle_files)
+    videos = {name: row for row, name in enumerate(catalog.videos)}
+    feed = Feed(settings.clips, plan, videos, settings.data.shots, settings.networks.resolution, job.console)
+    return training_dataset(feed, state.episodes if state else 0, settings.episodes, cpus_per_task)
+
+
+def _resources(settings: MetatrainSettings) -> tuple[bool, float, float]:
+    """Whether workers get a GPU, CPUs of a worker, CPUs of a data task."""
+    cluster = ray.cluster_resources()
+    gpus, cpus = cluster.get("GPU", 0), cluster.get("CPU", 1)
+    use_gpu = settings.device == "cuda" or (settings.device == "auto" and gpus > 0)
+    if use_gpu and gpus < settings.workers:
+        raise SettingsError(
+            f"workers={settings.workers} need a GPU each and the cluster has {gpus:.0f}: give device=cpu or fewer workers"
+        )
+    automatic = 1.0 if use_gpu else cpus / 2 / settings.workers
+    reserved = settings.cpus_per_worker or automatic
+    left = cpus - reserved * settings.workers
+    if left <= 0:
+        raise SettingsError(
+            f"workers={settings.workers} with cpus_per_worker={reserved:g} leave none of the cluster's {cpus:g} CPUs "
+            "for reading clips: lower cpus_per_worker"
+        )
+    return use_gpu, reserved, min(1.0, left / 2)
+
+
+def _resumed_state(run: Storage) -> checkpoint.State | None:
+    if not checkpoint.names(run.below(checkpoint.FOLDER)):
+        return None
+    place, refused = checkpoint.latest(run)
+    for text in refused:
+        print(f"left out: {text}", flush=True)
+    return checkpoint.read_state(place)
+
+
+def _refuse_other_run(run: Storage, settings: MetatrainSettings) -> None:
+    """Say what differs from the settings that the run began with; what cannot be changed is refused by `load`."""
+    if not run.exists("config.yaml"):
+        return
+    before = MetatrainSettings.resolve(None, yaml.safe_load(run.read("config.yaml")))
+    changed = [
+        f"{key} {old} -> {new}"
+        for (key, old), new in zip(_flat(before).items(), _flat(settings).values(), strict=True)
+        if old != new
+    ]
+    if changed:
+        print(f"changed since this run began: {', '.join(changed)}", flush=True)
+
+
+def _known_run_id(run: Storage, resumed: checkpoint.State | None) -> str | None:
+    if run.exists("run.json"):
+        return str(json.loads(run.read("run.json"))["tracking_run"]) or None
+    return resumed.tracking_run or None if resumed else None
+
+
+def _validation_splits(settings: MetatrainSettings) -> dict[str, Split]:
+    """Which people to look at under which name."""
+    splits: dict[str, Split] = {"seen": "train"}
+    try:
+        held_out = scan(Storage(settings.clips), "val")
+    except ClipsError:
+        held_out = None
+    if held_out is not None and held_out.people >= 2:
+        return {"val": "val"} | splits
+    people = held_out.people if held_out else 0
+    print(f"{people} people are held out of training and 2 are needed: validation looks at training people only")
+    return splits
+
+
+def _describe(settings: MetatrainSettings, catalog: Catalog, resumed: checkpoint.State | None) -> None:
+    for text in catalog.left_out:
+        print(f"left out: {text}", flush=True)
+    where = f"resuming at episode {resumed.episodes:,}" if resumed else "a new run"
+    print(
+        f"meta-learning '{settings.name}' ({settings.preset}, {settings.networks.resolution} px): {where}; "
+        f"{catalog.clips:,} clips of {len(catalog.videos):,} videos of {catalog.people:,} people, "
+        f"landmarks by {catalog.detectors[0]}; {settings.episodes:,} episodes of {settings.data.shots} shots",
+        flush=True,
+    )
+
+
+def _flat(settings: MetatrainSettings) -> dict[str, Any]:
+    """Dotted keys and values, without the place names that say nothing about the run."""
+    return {key: value for key, value in flatten(settings.model_dump(mode="json")).items() if key != "output"}
+
+
+def _last_good(run: Storage) -> str:
+    try:
+        return f"The last good checkpoint is {checkpoint.latest(run)[0].uri}"
+    except CheckpointError:
+        return "There is no checkpoint yet"

@@ -1,0 +1,151 @@
+"""What `jobs/metatrain.py` takes, and its presets."""
+
+from typing import Any, ClassVar, Literal, Self
+
+import pydantic
+
+from raytalk.config import JobSettings, Settings
+from raytalk.learning.losses import LossSettings
+from raytalk.networks.settings import NetworkSettings
+from raytalk.tracking import TrackingSettings
+
+
+class DataSettings(Settings):
+    """How episodes are drawn."""
+
+    shots: int = pydantic.Field(8, ge=1)
+    """K, source frames per episode; the target is never one of them"""
+    shuffle_files: int = pydantic.Field(4, ge=1)
+    """Parquet files whose clips are mixed at a time, after the files themselves have been shuffled"""
+    prefetch_batches: int = pydantic.Field(4, ge=0)
+    """batches made ready in each worker ahead of the step"""
+
+
+class PerceptualSettings(Settings):
+    """The networks of L_CNT: names of `raytalk.networks.perceptual`."""
+
+    content: str = "vgg19-caffe"
+    """content network: vgg19-caffe, vgg19 (torchvision's), hed (a stand-in that a package ships) ..."""
+    identity: str = "vggface"
+    """identity network, or none"""
+    weights: str = ""
+    """file, folder or URI of their weights; empty: $RAYTALK_WEIGHTS, ~/.cache/raytalk/weights, torch hub's folder"""
+
+
+class OptimizationSettings(Settings):
+    """Adam for everybody."""
+
+    generator_rate: float = pydantic.Field(5e-5, gt=0)
+    """learning rate of E and G"""
+    discriminator_rate: float = pydantic.Field(2e-4, gt=0)
+    """learning rate of D and W"""
+    beta1: float = pydantic.Field(0.0, ge=0, lt=1)
+    """decay of Adam's first moment"""
+    beta2: float = pydantic.Field(0.999, ge=0, lt=1)
+    """decay of Adam's second moment"""
+    discriminator_steps: int = pydantic.Field(2, ge=1)
+    """D steps for each E+G step"""
+    ema_decay: float = pydantic.Field(0.999, ge=0, lt=1)
+    """decay per step of the average of E and G that is evaluated and served; less in the first steps"""
+
+
+class GuardSettings(Settings):
+    """When a run stops itself. Each test must fail for `patience` windows of `log_every` steps in a row."""
+
+    patience: int = pydantic.Field(5, ge=1)
+    """windows"""
+    discriminator_loss: float = 1e-3
+    """D is saturated when its hinge loss is below this: it tells all real from all generated frames"""
+    contrast: float = 0.05
+    """output is flat when its standard deviation is below this share of the real frames'"""
+    embedding: float = 1e-3
+    """the embedding is dead when its rms, before networks.embedding_scale, is below this"""
+    spread: float = 5e-3
+    """the embedding is the same for everybody when its spread between videos is below this share of its rms"""
+
+
+class ValidationSettings(Settings):
+    """Pictures and figures on people held out of training."""
+
+    every: int = pydantic.Field(4000, ge=1)
+    """episodes from one validation to the next"""
+    people: int = pydantic.Field(8, ge=2)
+    """people held out of training to look at, and as many of training beside them"""
+    targets: int = pydantic.Field(4, ge=1)
+    """frames reenacted per person"""
+
+
+class MetatrainSettings(JobSettings):
+    """Meta-learning of E, G and D on clips of many people."""
+
+    clips: str = "~/raytalk/clips"
+    """where the clips are: a folder or s3://bucket/prefix"""
+    output: str = "~/raytalk/runs"
+    """where runs are kept: a folder or s3://bucket/prefix"""
+    name: str = pydantic.Field("metatrain", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """the run: the same name again resumes it"""
+    checkpoint: str = ""
+    """start from the weights of another run's checkpoint: a URI or models:/name@alias (a run that resumes ignores it)"""
+    episodes: int = pydantic.Field(10_900_000, ge=1)
+    """episodes to show in all (75 epochs of VoxCeleb2 are 10.9 million)"""
+    batch_size: int = pydantic.Field(8, ge=1)
+    """episodes per step over all workers"""
+    workers: int = pydantic.Field(1, ge=1)
+    """data-parallel workers"""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """auto: one GPU per worker where the cluster has GPUs"""
+    cpus_per_worker: float = pydantic.Field(0, ge=0)
+    """CPUs that each worker reserves; 0: one beside a GPU, else half of the cluster's over all workers"""
+    precision: Literal["auto", "bf16", "float32"] = "auto"
+    """auto: bf16 autocast on GPUs that have it, else float32"""
+    seed: int = 0
+    """seed of initial weights and of the order and choice of episodes"""
+    log_every: int = pydantic.Field(50, ge=1)
+    """steps from one progress line to the next"""
+    checkpoint_every: int = pydantic.Field(20_000, ge=1)
+    """episodes from one checkpoint to the next; the last one is always kept"""
+    keep_checkpoints: int = pydantic.Field(3, ge=1)
+    """newest checkpoints kept"""
+    max_failures: int = pydantic.Field(10, ge=0)
+    """how often the run restarts by itself from the last checkpoint after a worker or node died"""
+    networks: NetworkSettings = NetworkSettings()
+    data: DataSettings = DataSettings()
+    losses: LossSettings = LossSettings()
+    perceptual: PerceptualSettings = PerceptualSettings()
+    optimization: OptimizationSettings = OptimizationSettings()
+    guard: GuardSettings = GuardSettings()
+    validation: ValidationSettings = ValidationSettings()
+    tracking: TrackingSettings = TrackingSettings()
+
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "paper": {},
+        "base": {
+            "networks": {"resolution": 128, "min_channels": 48, "max_channels": 192},
+            "perceptual": {"content": "hed", "identity": "none"},
+            "optimization": {"generator_rate": 2e-4},
+            "batch_size": 16,
+            "episodes": 1_000_000,
+        },
+        "debug": {
+            "networks": {
+                "resolution": 64,
+                "min_channels": 32,
+                "max_channels": 64,
+                "attention_down": 16,
+                "attention_up": 32,
+                "adain_blocks": 2,
+            },
+            "perceptual": {"content": "hed", "identity": "none"},
+            "optimization": {"generator_rate": 2e-4},
+            "data": {"shots": 4},
+            "validation": {"every": 2000},
+            "episodes": 8000,
+            "checkpoint_every": 2000,
+        },
+    }
+
+    @pydantic.model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.batch_size % self.workers:
+            raise ValueError(f"batch_size={self.batch_size} cannot be shared by workers={self.workers} evenly")
+        return self

@@ -1,0 +1,256 @@
+"""What each Ray Train worker runs: an adapter between the cluster and the step."""
+
+import inspect
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import ray.train
+import ray.train.torch
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from raytalk.clips.episodes import Catalog
+from raytalk.clips.schema import Split
+from raytalk.console import Console
+from raytalk.errors import RaytalkError
+from raytalk.learning import checkpoint
+from raytalk.learning.feed import to_episodes
+from raytalk.learning.health import Guard, Window
+from raytalk.learning.meta import MetaLearner
+from raytalk.learning.progress import Stopwatch, line
+from raytalk.learning.settings import MetatrainSettings
+from raytalk.learning.validation import People, load_people, validate
+from raytalk.networks.perceptual import PerceptualNetwork, load_perceptual
+from raytalk.storage import Storage
+from raytalk.tracking import RunHandle, Tracker
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the driver hands to every worker."""
+
+    settings: MetatrainSettings
+    run: str
+    """URI of the run's folder"""
+    catalog: Catalog
+    validation: dict[str, Split]
+    """name of a set of people to its split"""
+    tracking: RunHandle
+    console: Console
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How the loop ended, the same on every rank."""
+
+    episodes: int
+    figures: dict[str, float]
+    collapsed: str = ""
+    error: RaytalkError | None = None
+
+
+def train_worker(config: dict[str, Any]) -> dict[str, Any]:
+    """Ray Train's worker function; rank 0's return value becomes the result.
+
+    A RaytalkError is returned, not raised: restarting would only meet it again.
+    """
+    job: Job = config["job"]
+    worker, error = None, None
+    try:
+        try:
+            worker = _Worker(job)
+        except RaytalkError as raised:
+            error = raised
+        error = _first_error(error)
+        if error is not None or worker is None:
+            return vars(Ended(0, {}, error=error))
+        return vars(worker.train())
+    except Exception as unexpected:
+        job.console.say(f"a worker failed: {type(unexpected).__name__}: {str(unexpected)[:500]}")
+        raise
+
+
+class _Worker:
+    """One rank. Rank 0 also validates, keeps checkpoints, tracks and talks."""
+
+    def __init__(self, job: Job) -> None:
+        context = ray.train.get_context()
+        self.job, self.settings, self.say = job, job.settings, job.console.say
+        self.rank, self.world = context.get_world_rank(), context.get_world_size()
+        self.device = ray.train.torch.get_device()
+        assert isinstance(self.device, torch.device)
+        if self.device.type == "cpu":
+            torch.set_num_threads(max(1, (os.cpu_count() or 1) // context.get_local_world_size()))
+        content, identity = _perceptual(self.settings)
+        self.perceptual = [network.describe() for network in (content, identity) if network is not None]
+        self.learner = MetaLearner(self.settings, job.catalog.videos, content, identity, self.device, _wrap)
+        self.run = Storage(job.run)
+        self.episodes = self._resume()
+        if self.rank == 0 and self.episodes:
+            self.say(f"going on from the checkpoint at episode {self.episodes:,}")
+        self.figures: dict[str, float] = {}
+        if self.rank == 0:
+            for network in (content, identity):
+                if network is not None:
+                    self.say(network.announcement())
+            self.people = self._load_people()
+            self.writer = checkpoint.CheckpointWriter(self.run, self.settings.keep_checkpoints)
+            self.tracker = Tracker.open(job.tracking, say=lambda text, *values: self.say(text % values))
+
+    def train(self) -> Ended:
+        """Show episodes until all have been shown or something stops the run."""
+        settings = self.settings
+        window, stopwatch = Window(), Stopwatch()
+        guard = Guard(settings.guard, settings.networks.embedding_scale, len(self.job.catalog.videos))
+        kept = validated = lap = self.episodes
+        faults = 0
+        done, collapsed, error = False, "", None
+        for batch in self._batches(stopwatch):
+            window.add(self.learner.step(to_episodes(batch)))
+            self.episodes += settings.batch_size
+            faults += int(batch["faults"].sum()) if self.device.type == "cpu" else 0
+            done = self.episodes >= settings.episodes
+            if self.learner.steps % settings.log_every and not done:
+                continue
+            figures = window.reduce() | stopwatch.lap(self.episodes - lap) | {"data/faults": float(faults)}
+            lap = self.episodes
+            collapsed = guard.check(figures) or ""
+            error = self._attempt(self._log, figures)
+            if not collapsed and (done or self.episodes - validated >= settings.validation.every):
+                error = error or self._attempt(self._validate)
+                validated = self.episodes
+            if not guard.suspicious and (done or self.episodes - kept >= settings.checkpoint_every):
+                error = error or self._attempt(self._keep)
+                kept = self.episodes
+            error = _first_error(error)
+            if done or collapsed or error is not None:
+                break
+        error = _first_error(error or self._attempt(self._close))
+        if not (done or collapsed or error):
+            raise RuntimeError(f"the clips ended at episode {self.episodes} of {settings.episodes}")
+        return Ended(self.episodes, self.figures, collapsed, error)
+
+    def _batches(self, stopwatch: Stopwatch) -> Iterator[dict[str, torch.Tensor]]:
+        shard = ray.train.get_dataset_shard("train")
+        batches = iter(
+            shard.iter_torch_batches(
+                batch_size=self.settings.batch_size // self.world,
+                prefetch_batches=self.settings.data.prefetch_batches,
+                drop_last=True,
+            )
+        )
+        while True:
+            start = time.perf_counter()
+            batch = next(batches, None)
+            stopwatch.waited(time.perf_counter() - start)
+            if batch is None:
+                return
+            yield batch
+
+    def _resume(self) -> int:
+        """Load the newest checkpoint, or the one to start from; returns the episodes shown so far."""
+        if checkpoint.names(self.run.below(checkpoint.FOLDER)):
+            return checkpoint.load(checkpoint.latest(self.run)[0], self.learner).episodes
+        if self.settings.checkpoint:
+            checkpoint.load(checkpoint.find(self.settings.checkpoint), self.learner, weights_only=True)
+        return 0
+
+    def _load_people(self) -> dict[str, People]:
+        settings, storage = self.settings, Storage(self.settings.clips)
+        want = settings.validation
+        sets = {}
+        for name, split in self.job.validation.items():
+            try:
+                sets[name] = load_people(
+                    storage, split, want.people, settings.data.shots, want.targets, settings.networks.resolution
+                )
+            except RaytalkError as error:
+                self.say(f"no validation on '{name}': {error}")
+        return sets
+
+    def _log(self, figures: dict[str, float]) -> None:
+        epoch = self._epoch()
+        rates = self.settings.optimization
+        self.say(line(figures, self.episodes, self.settings.episodes, epoch))
+        rows = {"epoch": epoch, "rate/generator": rates.generator_rate, "rate/discriminator": rates.discriminator_rate}
+        self.tracker.metrics(figures | rows, self.episodes)
+
+    def _validate(self) -> None:
+        for name, people in self.people.items():
+            figures, grid = validate(self.learner.average, self.learner.content, people, self.device)
+            named = {f"{name}/{key}": value for key, value in figures.items()}
+            self.figures |= named
+            self.tracker.metrics(named, self.episodes)
+            self.tracker.image(name, grid, self.episodes)
+            self.run.write(f"grids/{name}-{self.episodes:08d}.png", _png(grid))
+            self.say(
+                f"  {name}: SSIM {figures['ssim']:.3f} (wrong identity {figures['ssim_wrong']:.3f}) "
+                f"L1 {figures['l1']:.3f} ({figures['l1_wrong']:.3f}) content {figures['content']:.3g} "
+                f"({figures['content_wrong']:.3g}) spread of e {figures['spread']:.0%}"
+            )
+
+    def _keep(self) -> None:
+        state = checkpoint.State(
+            self.episodes,
+            self._epoch(),
+            self.learner.steps,
+            self.settings.seed,
+            self.job.catalog.detectors[0],
+            self.perceptual,
+            self.job.tracking.run_id,
+        )
+        self.writer.save(checkpoint.Snapshot.take(self.learner, state))
+
+    def _close(self) -> None:
+        self.tracker.close()
+        self.writer.close()
+
+    def _epoch(self) -> float:
+        return self.episodes / self.job.catalog.clips
+
+    def _attempt(self, action: Any, *arguments: Any) -> RaytalkError | None:
+        """Run something that only rank 0 does; what goes wrong is told to the other ranks by `_first_error`."""
+        if self.rank != 0:
+            return None
+        try:
+            action(*arguments)
+        except RaytalkError as error:
+            return error
+        return None
+
+
+def _perceptual(settings: MetatrainSettings) -> tuple[PerceptualNetwork, PerceptualNetwork | None]:
+    names = settings.perceptual
+    identity = None
+    if names.identity != "none" and settings.losses.identity > 0:
+        identity = load_perceptual(names.identity, names.weights)
+    return load_perceptual(names.content, names.weights), identity
+
+
+def _wrap(module: nn.Module) -> nn.Module:
+    # Buffers are spectral norm's vectors: the same weights give the same vectors on every rank.
+    known = inspect.signature(DistributedDataParallel).parameters
+    option = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+    wrapped: nn.Module = ray.train.torch.prepare_model(module, parallel_strategy_kwargs={option: False})
+    return wrapped
+
+
+def _first_error(error: RaytalkError | None) -> RaytalkError | None:
+    """The error of the lowest rank that has one: the same on every rank."""
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return error
+    everywhere: list[RaytalkError | None] = [None] * dist.get_world_size()
+    dist.all_gather_object(everywhere, error)
+    return next((found for found in everywhere if found is not None), None)
+
+
+def _png(picture: npt.NDArray[np.uint8]) -> bytes:
+    return cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1].tobytes()
