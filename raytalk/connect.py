@@ -11,6 +11,16 @@ from typing import Any
 
 from raytalk.errors import StorageError
 
+_STORAGE_VARIABLES = (
+    "AWS_ENDPOINT_URL_S3",
+    "AWS_ENDPOINT_URL",
+    "AWS_REGION",
+    "AWS_DEFAULT_REGION",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+)
+
 
 def connect(logs: bool = False) -> None:
     """Be connected to Ray afterwards.
@@ -39,6 +49,11 @@ def connect(logs: bool = False) -> None:
                     "(check RAY_ADDRESS, and RAY_AUTH_MODE=token if the cluster asks for a token)"
                 ) from error
     _quieten()
+
+
+def storage_environment() -> dict[str, str]:
+    """What this process's environment says of S3: for actors of a cluster that was started without it."""
+    return {name: os.environ[name] for name in _STORAGE_VARIABLES if name in os.environ}
 
 
 def _start(logs: bool) -> None:
@@ -77,8 +92,10 @@ def _cluster_here() -> str | None:
 def _quieten() -> None:
     from ray.data import DataContext
 
-    warnings.filterwarnings("ignore", category=FutureWarning, module="ray")
-    context = DataContext.get_current()
+    with warnings.catch_warnings():
+        # Ray Data warns of its own deprecated defaults.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     for name in ("ray", "ray.data", "ray.data._internal"):

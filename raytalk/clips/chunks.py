@@ -5,10 +5,11 @@
 
 import hashlib
 import json
+import os
 import tempfile
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -87,7 +88,17 @@ class AnalyseChunk:
     wrapped in Ray's own and repeated.
     """
 
-    def __init__(self, videos: str, clips: str, detector: str, device: str, limits: Limits, run: str) -> None:
+    def __init__(
+        self,
+        videos: str,
+        clips: str,
+        detector: str,
+        device: str,
+        limits: Limits,
+        run: str,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        os.environ.update(environment or {})
         self._videos, self._clips, self._name, self._device = videos, clips, detector, device
         self._limits = limits
         self._marks = CrashMarks(run)

@@ -15,11 +15,10 @@ class CrashMarks:
     """Notes of one run (`run`: any string that no other run has)."""
 
     def __init__(self, run: str) -> None:
-        self._folder = Path(tempfile.gettempdir()) / f"raytalk-run-{run}"
+        self._run = run
 
     def enter(self, clip_id: str) -> bool:
         """Note that work on a video begins; False if it has killed a process twice and is better left alone."""
-        self._folder.mkdir(exist_ok=True)
         mark = self._mark(clip_id)
         crashes = mark.stat().st_size if mark.exists() else 0
         if crashes >= _MOST_CRASHES:
@@ -33,4 +32,5 @@ class CrashMarks:
         self._mark(clip_id).unlink(missing_ok=True)
 
     def _mark(self, clip_id: str) -> Path:
-        return self._folder / hashlib.sha256(clip_id.encode()).hexdigest()[:24]
+        name = hashlib.sha256(clip_id.encode()).hexdigest()[:24]
+        return Path(tempfile.gettempdir()) / f"raytalk-{self._run}-{name}"

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from raytalk.clips.schema import REJECTED_SCHEMA, SPLITS, Split
+from raytalk.clips.schema import REJECTED_SCHEMA, SPLITS, Split, write_table
 from raytalk.errors import ClipsError
 from raytalk.storage import Storage, explained
 
@@ -60,6 +60,24 @@ class Ledger:
         written = {clip.clip_id for clip in ledger.clips}
         ledger.rejected = [row for row in ledger.rejected if row["clip_id"] not in written]
         return ledger
+
+
+def drop_doubled(storage: Storage, ledger: Ledger) -> Ledger:
+    """Rewrite files so that every clip is in one only: a killed run's last process may still have been writing."""
+    first: dict[str, str] = {}
+    doubled: dict[str, set[str]] = {}
+    for clip in sorted(ledger.clips, key=lambda clip: clip.file):
+        if first.setdefault(clip.clip_id, clip.file) != clip.file:
+            doubled.setdefault(clip.file, set()).add(clip.clip_id)
+    for file, ids in doubled.items():
+        with explained(storage.uri, "read"), storage.filesystem.open_input_file(storage.path(file)) as stream:
+            table = pq.read_table(stream)
+        kept = table.filter(pa.array([clip_id not in ids for clip_id in table.column("clip_id").to_pylist()]))
+        if kept.num_rows:
+            write_table(storage, file, kept)
+        else:
+            storage.delete(file)
+    return Ledger.read(storage) if doubled else ledger
 
 
 def resolution_of(storage: Storage, ledger: Ledger) -> int | None:

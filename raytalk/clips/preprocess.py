@@ -15,7 +15,7 @@ from raytalk.clips.analyse import Limits
 from raytalk.clips.chunks import AnalyseChunk, Outcome, make_chunks
 from raytalk.clips.contact_sheet import FILE as CONTACT_SHEET
 from raytalk.clips.contact_sheet import write_contact_sheet
-from raytalk.clips.ledger import REJECTED, Ledger, resolution_of
+from raytalk.clips.ledger import REJECTED, Ledger, drop_doubled, resolution_of
 from raytalk.clips.progress import Progress
 from raytalk.clips.schema import SPLITS, Split
 from raytalk.clips.sources import Layout, Source, list_sources
@@ -23,7 +23,7 @@ from raytalk.clips.splits import Fold, assign_splits, folds_of_people, read_list
 from raytalk.clips.summary import summary
 from raytalk.command import absolute_uri
 from raytalk.config import JobSettings
-from raytalk.connect import connect
+from raytalk.connect import connect, storage_environment
 from raytalk.errors import RaytalkError, SettingsError, StorageError
 from raytalk.faces.detect import AUTO, resolve_detector
 from raytalk.storage import Storage, join
@@ -104,7 +104,7 @@ def preprocess(settings: PreprocessSettings) -> Ledger:
         for outcomes in _analyse(settings, plan, videos, clips, limits):
             progress.add(outcomes)
         progress.end()
-    after = Ledger.read(storage)
+    after = drop_doubled(storage, Ledger.read(storage))
     print(summary(after, clips), flush=True)
     if write_contact_sheet(storage, after):
         print(f"to look at: {join(clips, CONTACT_SHEET)}", flush=True)
@@ -114,7 +114,7 @@ def preprocess(settings: PreprocessSettings) -> Ledger:
 def make_plan(settings: PreprocessSettings, videos: Storage, clips: Storage) -> Plan:
     """List the videos, leave out what is done, give every person a split. Checks that `clips` can be written to."""
     sources = list_sources(videos, settings.layout)
-    before = Ledger.read(clips)
+    before = drop_doubled(clips, Ledger.read(clips))
     detector = _detector(settings.detector, before, clips)
     _check_resolution(settings.resolution, before, clips)
     _check_writable(clips)
@@ -203,6 +203,7 @@ def _analyse(
             "device": "cuda" if settings.gpus_per_actor else "cpu",
             "limits": limits,
             "run": uuid.uuid4().hex[:12],
+            "environment": storage_environment(),
         },
     )
     try:

@@ -16,7 +16,7 @@ class Progress:
         self.total = total
         self.accepted = self.rejected = self.frames = 0
         self._start = time.monotonic()
-        self._printed = 0.0
+        self._printed, self._shown = 0.0, 0
         self._in_place = sys.stdout.isatty()
 
     def add(self, outcomes: Sequence[Outcome]) -> None:
@@ -31,11 +31,14 @@ class Progress:
             print(f"\r\x1b[K{self.line()}", end="", flush=True)
         elif now - self._printed >= _INTERVAL:
             print(self.line(), flush=True)
-            self._printed = now
+            self._printed, self._shown = now, self.accepted + self.rejected
 
     def end(self) -> None:
         """Leave the last state of the line behind."""
-        print(f"\r\x1b[K{self.line()}" if self._in_place else self.line(), flush=True)
+        if self._in_place:
+            print(flush=True)
+        elif self._shown < self.accepted + self.rejected:
+            print(self.line(), flush=True)
 
     def line(self) -> str:
         """Videos done, clips, rejected, speed, time left."""

@@ -9,8 +9,11 @@ import numpy.typing as npt
 
 from raytalk.faces.detect import DLIB, Face, dlib_predictor
 
-_FIRST_SIDE, _SECOND_SIDE = 560, 1200
-"""longest side of the picture that is searched, in pixels: HOG finds faces from some 80 pixels on"""
+_FIRST_SIDE = 640
+"""longest side of the picture that is searched, in pixels: HOG finds faces from 80 pixels on"""
+_SECOND_SCALE, _SECOND_SIDE = 1.5, 2400
+"""where nothing is found: enlarged so that faces of some 50 pixels are seen, within this longest side"""
+_MOST_SECOND_LOOKS = 6
 _MOST_ENLARGED = 4.0
 _FACE_SIDE = 320
 """the box is brought to this many pixels for the landmarks, which dlib rounds to whole pixels"""
@@ -26,18 +29,25 @@ class DlibDetector:
         self._predict = dlib.shape_predictor(str(dlib_predictor()))
 
     def detect(self, frames: Sequence[npt.NDArray[np.uint8]]) -> list[list[Face]]:
-        """See LandmarkDetector. Looks again at a higher resolution where nothing is found."""
-        return [self._faces(np.ascontiguousarray(frame)) for frame in frames]
+        """See LandmarkDetector. Looks again at a higher resolution where nothing is found.
 
-    def _faces(self, frame: npt.NDArray[np.uint8]) -> list[Face]:
-        longest = max(frame.shape[:2])
-        found: list[tuple[npt.NDArray[np.float32], float]] = []
-        for side in (_FIRST_SIDE, _SECOND_SIDE):
-            found = self._boxes(frame, min(side / longest, _MOST_ENLARGED))
-            if found:
-                break
-        faces = [Face(box, self._landmarks(frame, box), score) for box, score in found]
-        return sorted(faces, key=lambda face: -face.extent)
+        The second look is slow: it is given up once it has failed in some frames more than it has helped in.
+        """
+        upright = [np.ascontiguousarray(frame) for frame in frames]
+        boxes = [self._boxes(frame, _first_scale(frame)) for frame in upright]
+        credit = _MOST_SECOND_LOOKS
+        for index in _spread([index for index, those in enumerate(boxes) if not those]):
+            scale = _second_scale(upright[index])
+            if credit == 0 or scale <= _first_scale(upright[index]):
+                continue
+            boxes[index] = self._boxes(upright[index], scale)
+            credit += 1 if boxes[index] else -1
+        return [
+            sorted(
+                (Face(box, self._landmarks(frame, box), score) for box, score in those), key=lambda face: -face.extent
+            )
+            for frame, those in zip(upright, boxes, strict=True)
+        ]
 
     def _boxes(self, frame: npt.NDArray[np.uint8], scale: float) -> list[tuple[npt.NDArray[np.float32], float]]:
         smaller = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
@@ -68,3 +78,18 @@ class DlibDetector:
 
 def _moved(points: npt.NDArray[np.floating], forward: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return np.asarray(points * forward[0, 0] + forward[:, 2], dtype=np.float64)
+
+
+def _first_scale(frame: npt.NDArray[np.uint8]) -> float:
+    return min(_FIRST_SIDE / float(max(frame.shape[:2])), _MOST_ENLARGED)
+
+
+def _second_scale(frame: npt.NDArray[np.uint8]) -> float:
+    return min(
+        _SECOND_SIDE / float(max(frame.shape[:2])), max(_SECOND_SCALE, 1.5 * _first_scale(frame)), _MOST_ENLARGED
+    )
+
+
+def _spread(indices: list[int]) -> list[int]:
+    """The same numbers in an order that jumps about, so that a few stand for all."""
+    return [index for start in range(8) for index in indices[start::8]]

@@ -33,7 +33,8 @@ def draw_landmarks(landmarks: npt.NDArray[np.floating], size: int) -> npt.NDArra
 
     landmarks: [68, 2] x and y in pixels of a size x size picture (0, 0 is the centre of the first pixel); points
     outside the picture are allowed. Returns size x size x 3 uint8 RGB: anti-aliased lines, accurate to 1/16 pixel,
-    size/80 pixels thick (but at least the thinnest). Raises ValueError for another shape or for numbers that are not finite.
+    size/80 pixels thick (but at least the thinnest). Raises ValueError for another shape or numbers that are not
+    finite.
     """
     picture = np.zeros((size, size, 3), dtype=np.uint8)
     _draw(picture, _fixed_point(landmarks, (68, 2), size), size)

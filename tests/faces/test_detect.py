@@ -76,14 +76,22 @@ def test_a_face_too_small_for_the_first_look_is_found_by_the_second(frames: list
     assert (np.abs(faces[0].landmarks.mean(axis=0) - [600 + 88, 300 + 60]) < 40).all()
 
 
+def test_the_second_look_is_given_up_where_it_does_not_help(monkeypatch: pytest.MonkeyPatch) -> None:
+    detector = make_detector("dlib")
+    looks: list[float] = []
+    monkeypatch.setattr(detector, "_boxes", lambda frame, scale: looks.append(scale) or [])
+    assert detector.detect([np.zeros((480, 640, 3), np.uint8)] * 40) == [[]] * 40
+    assert len(looks) == 46
+
+
 def test_two_people_come_larger_first(frames: list[np.ndarray]) -> None:
-    canvas = np.full((300, 700, 3), 90, np.uint8)
-    canvas[:144, :176] = frames[0]
-    canvas[:, 300:667] = cv2.resize(frames[0], (367, 300), interpolation=cv2.INTER_CUBIC)
+    canvas = np.full((288, 640, 3), 90, np.uint8)
+    canvas[:232, :282] = cv2.resize(frames[0], (282, 232), interpolation=cv2.INTER_CUBIC)
+    canvas[:, 288:] = cv2.resize(frames[0], (352, 288), interpolation=cv2.INTER_CUBIC)
     faces = make_detector("dlib").detect([canvas])[0]
     assert len(faces) == 2
-    assert faces[0].extent > 1.7 * faces[1].extent
-    assert faces[0].box[0] > 300
+    assert faces[0].extent > 1.1 * faces[1].extent
+    assert faces[0].box[0] > 288 > faces[1].box[2]
 
 
 def test_no_face_is_an_empty_list() -> None:
@@ -102,9 +110,7 @@ def test_unknown_names_are_refused() -> None:
 def no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty TORCH_HOME, and a network that does not answer."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setattr(
-        detect, "FAN_FILES", {name: f"http://127.0.0.1:9/{name}" for name in detect.FAN_FILES}
-    )
+    monkeypatch.setattr(detect, "FAN_FILES", {name: f"http://127.0.0.1:9/{name}" for name in detect.FAN_FILES})
     return tmp_path
 
 
@@ -119,7 +125,12 @@ def test_without_weights_face_alignment_says_where_to_get_and_put_them(no_weight
     for call in (resolve_detector, make_detector):
         with pytest.raises(WeightsError) as caught:
             call("face-alignment")
-        for word in ("2DFAN4-11f355bf06.pth.tar", "s3fd-619a316812.pth", "http://", str(no_weights / "hub/checkpoints")):
+        for word in (
+            "2DFAN4-11f355bf06.pth.tar",
+            "s3fd-619a316812.pth",
+            "http://",
+            str(no_weights / "hub/checkpoints"),
+        ):
             assert word in str(caught.value)
 
 

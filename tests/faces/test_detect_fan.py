@@ -54,7 +54,7 @@ def frames() -> list[np.ndarray]:
 def test_batched_landmarks_equal_the_package_s_own(detector: FaceAlignmentDetector, frames: list[np.ndarray]) -> None:
     random = np.random.default_rng(0)
     boxes = [
-        [np.array([*corner, *(corner + 40 + 30 * random.random(2)), 0.9], np.float32) for corner in corners]
+        [np.array([*corner, *(corner + 40 + 30 * random.random(2)), 0.9]) for corner in corners]
         for corners in (random.uniform(10, 80, (count, 2)) for count in (1, 0, 2))
     ]
     ours = detector.landmarks(frames, boxes)
