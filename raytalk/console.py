@@ -8,9 +8,9 @@ import contextlib
 import logging
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import ray
-from ray.actor import ActorHandle
 
 _EVERY_SECONDS = 0.5
 _REMEMBERED = 1000
@@ -42,7 +42,7 @@ class _Lines:
 class Console:
     """Says lines to the driver; can be sent to workers and tasks."""
 
-    def __init__(self, lines: ActorHandle) -> None:
+    def __init__(self, lines: Any) -> None:
         self._lines = lines
 
     def say(self, text: str) -> None:
@@ -62,7 +62,7 @@ def console() -> Iterator[Console]:
     here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
         ray.get_runtime_context().get_node_id(), soft=True
     )
-    lines = ray.remote(_Lines).options(num_cpus=0, scheduling_strategy=here).remote()
+    lines: Any = ray.remote(_Lines).options(num_cpus=0, scheduling_strategy=here).remote()
     ended = threading.Event()
 
     def show() -> None:

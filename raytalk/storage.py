@@ -61,7 +61,7 @@ class Storage:
         return Storage(join(self.uri, *parts))
 
     def entries(self, folder: str = "", recursive: bool = False) -> list[Entry]:
-        """What lies below `folder`, sorted by path; empty if there is no such folder. Files written aside are hidden."""
+        """What lies below `folder`, sorted by path; empty if there is none. Files written aside are hidden."""
         start = self.path(folder)
         with explained(self.uri, "list"):
             found = self.filesystem.get_file_info(pafs.FileSelector(start, recursive=recursive, allow_not_found=True))

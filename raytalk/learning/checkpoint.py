@@ -4,11 +4,13 @@ A checkpoint is a folder `checkpoints/episodes-000012345` of a run. `state.json`
 the size of every other file, so a half-written or truncated checkpoint is told from a good one.
 """
 
+import contextlib
 import json
+import pickle
 import queue
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,10 +21,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from raytalk.command import absolute_uri
 from raytalk.errors import CheckpointError
 from raytalk.learning.meta import MetaLearner
 from raytalk.networks.settings import NetworkSettings
 from raytalk.storage import Storage
+from raytalk.tracking import fetch_registered
 
 FORMAT = 1
 MARKER = "state.json"
@@ -119,7 +123,7 @@ class CheckpointWriter:
                 continue
             try:
                 self._publish(snapshot)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - raised again in the training thread
                 self._error = error
 
     def _publish(self, snapshot: Snapshot) -> None:
@@ -177,10 +181,18 @@ def read_state(place: Storage) -> State:
     return state
 
 
-def find(uri: str) -> Storage:
-    """The Storage of a checkpoint given by its own URI or by its run's (then the newest one)."""
-    place = Storage(uri)
-    return place if place.exists(MARKER) else latest(place)[0]
+@contextlib.contextmanager
+def found(uri: str, tracking_uri: str = "") -> Iterator[Storage]:
+    """The checkpoint that a setting names: its own URI, its run's (then the newest one) or models:/name@alias.
+
+    A registered model is fetched from the tracking store into a temporary folder, which is gone after the block.
+    """
+    if not uri.startswith("models:/"):
+        place = Storage(absolute_uri(uri))
+        yield place if place.exists(MARKER) else latest(place)[0]
+        return
+    with tempfile.TemporaryDirectory(prefix="raytalk-model-") as folder:
+        yield Storage(str(fetch_registered(uri, tracking_uri, Path(folder))))
 
 
 def load(place: Storage, learner: MetaLearner, weights_only: bool = False) -> State:
@@ -196,7 +208,7 @@ def load(place: Storage, learner: MetaLearner, weights_only: bool = False) -> St
         parts = {name: _load_part(place.uri, folder / f"{name}.safetensors") for name in _PARTS}
         try:
             optimizer = torch.load(folder / "optimizer.pt", map_location="cpu", weights_only=True)
-        except Exception as error:
+        except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
             raise CheckpointError(f"{place.uri}/optimizer.pt cannot be read: {error}") from None
     modules = {
         "embedder": learner.talker.embedder,

@@ -95,9 +95,9 @@ def _fit(job: Job, run: Storage) -> Outcome:
     # Ray keeps notes of its own about a run and would resume from them; ours are the checkpoints.
     notes = f"ray/{uuid.uuid4().hex}"
     trainer = TorchTrainer(
-        train_worker,
+        train_worker,  # type: ignore[arg-type]
         train_loop_config={"job": job},
-        datasets={"train": partial(_rest_of_run, job, cpus_per_task)},  # type: ignore[dict-item]
+        datasets={"train": partial(_rest_of_run, job, cpus_per_task)},
         dataset_config=ray.train.DataConfig(execution_options=options),
         torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
         scaling_config=ray.train.ScalingConfig(
@@ -116,7 +116,7 @@ def _fit(job: Job, run: Storage) -> Outcome:
         result = trainer.fit()
     finally:
         run.delete("ray")
-    ended: dict[str, Any] = result.return_value
+    ended: dict[str, Any] = result.return_value  # type: ignore[attr-defined]
     if ended["error"] is not None:
         raise ended["error"]
     if ended["collapsed"]:
@@ -141,7 +141,8 @@ def _resources(settings: MetatrainSettings) -> tuple[bool, float, float]:
     use_gpu = settings.device == "cuda" or (settings.device == "auto" and gpus > 0)
     if use_gpu and gpus < settings.workers:
         raise SettingsError(
-            f"workers={settings.workers} need a GPU each and the cluster has {gpus:.0f}: give device=cpu or fewer workers"
+            f"workers={settings.workers} need a GPU each and the cluster has {gpus:.0f}: "
+            "give device=cpu or fewer workers"
         )
     automatic = 1.0 if use_gpu else cpus / 2 / settings.workers
     reserved = settings.cpus_per_worker or automatic
@@ -191,7 +192,7 @@ def _validation_splits(settings: MetatrainSettings) -> dict[str, Split]:
     except ClipsError:
         held_out = None
     if held_out is not None and held_out.people >= 2:
-        return {"val": "val"} | splits
+        return {"val": "val", **splits}
     people = held_out.people if held_out else 0
     print(f"{people} people are held out of training and 2 are needed: validation looks at training people only")
     return splits

@@ -85,7 +85,7 @@ class MetatrainSettings(JobSettings):
     name: str = pydantic.Field("metatrain", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     """the run: the same name again resumes it"""
     checkpoint: str = ""
-    """start from the weights of another run's checkpoint: a URI or models:/name@alias (a run that resumes ignores it)"""
+    """start from the weights of another run's checkpoint, a URI or models:/name@alias; a run that resumes ignores it"""
     episodes: int = pydantic.Field(10_900_000, ge=1)
     """episodes to show in all (75 epochs of VoxCeleb2 are 10.9 million)"""
     batch_size: int = pydantic.Field(8, ge=1)

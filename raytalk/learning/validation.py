@@ -121,7 +121,7 @@ def _render(model: Talker, people: People, embeddings: Tensor) -> Tensor:
 def _compare(output: Tensor, truth: Tensor, content: PerceptualNetwork, suffix: str) -> dict[str, float]:
     device = next(content.parameters()).device
     pairs = list(zip(to_pictures(output), to_pictures(truth), strict=True))
-    ssim = [structural_similarity(ours, real, channel_axis=2) for ours, real in pairs]
+    ssim = [structural_similarity(ours, real, channel_axis=2) for ours, real in pairs]  # type: ignore[no-untyped-call]
     distance = [
         float(content_loss(content(ours.to(device)), content(real.to(device))))
         for ours, real in zip(output.split(8), truth.split(8), strict=True)

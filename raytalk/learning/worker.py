@@ -111,12 +111,12 @@ class _Worker:
         window, stopwatch = Window(), Stopwatch()
         guard = Guard(settings.guard, settings.networks.embedding_scale, len(self.job.catalog.videos))
         kept = validated = lap = self.episodes
-        faults = 0
+        faults = torch.zeros((), dtype=torch.int64, device=self.device)
         done, collapsed, error = False, "", None
         for batch in self._batches(stopwatch):
             window.add(self.learner.step(to_episodes(batch)))
             self.episodes += settings.batch_size
-            faults += int(batch["faults"].sum()) if self.device.type == "cpu" else 0
+            faults += batch["faults"].sum()
             done = self.episodes >= settings.episodes
             if self.learner.steps % settings.log_every and not done:
                 continue
@@ -160,7 +160,8 @@ class _Worker:
         if checkpoint.names(self.run.below(checkpoint.FOLDER)):
             return checkpoint.load(checkpoint.latest(self.run)[0], self.learner).episodes
         if self.settings.checkpoint:
-            checkpoint.load(checkpoint.find(self.settings.checkpoint), self.learner, weights_only=True)
+            with checkpoint.found(self.settings.checkpoint, self.job.tracking.uri) as place:
+                checkpoint.load(place, self.learner, weights_only=True)
         return 0
 
     def _load_people(self) -> dict[str, People]:

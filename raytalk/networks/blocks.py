@@ -33,8 +33,9 @@ class SelfAttention(nn.Module):
         query = self.query(x).flatten(2).transpose(1, 2)  # [N, HW, C/8]
         key = F.max_pool2d(self.key(x), 2).flatten(2).transpose(1, 2)  # [N, HW/4, C/8]
         value = F.max_pool2d(self.value(x), 2).flatten(2).transpose(1, 2)  # [N, HW/4, C]
-        attended = F.scaled_dot_product_attention(query, key, value, scale=1.0)
-        return x + self.gain * attended.transpose(1, 2).unflatten(2, (height, width))
+        attended: Tensor = F.scaled_dot_product_attention(query, key, value, scale=1.0)
+        change: Tensor = attended.transpose(1, 2).unflatten(2, (height, width))
+        return x + self.gain * change
 
 
 class AdaptiveInstanceNorm(nn.Module):
@@ -71,10 +72,10 @@ class DownBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:  # [N, Cin, H, W] -> [N, Cout, H/2, W/2]
         y = self.conv1(x if self.first else F.relu(self.norm1(x)))
         y = self.conv2(F.relu(self.norm2(y)))
-        if not self.down:
-            return self.skip(x) + y
-        # A 1x1 convolution commutes with average pooling: pooling first is a quarter of the work.
-        return self.skip(F.avg_pool2d(x, 2)) + F.avg_pool2d(y, 2)
+        if self.down:
+                x, y = F.avg_pool2d(x, 2), F.avg_pool2d(y, 2)
+        out: Tensor = self.skip(x) + y
+        return out
 
 
 class AdaINBlock(nn.Module):
@@ -97,7 +98,8 @@ class AdaINBlock(nn.Module):
             y = F.interpolate(y, scale_factor=2, mode="nearest")
         y = self.conv2(F.relu(self.norm2(self.conv1(y), second)))
         skip = self.skip(x)
-        return y + (F.interpolate(skip, scale_factor=2, mode="nearest") if self.up else skip)
+        out: Tensor = y + (F.interpolate(skip, scale_factor=2, mode="nearest") if self.up else skip)
+        return out
 
 
 def pool(x: Tensor) -> Tensor:

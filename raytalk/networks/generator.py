@@ -25,7 +25,8 @@ class Projection(nn.Module):
         self.bias = nn.Parameter(torch.cat([_plain(count) for count in coefficients]))
 
     def forward(self, embedding: Tensor) -> Tensor:  # [N, embedding_size] -> [N, coefficients]
-        return self.linear(embedding) * self.scale + self.bias
+        coefficients: Tensor = self.linear(embedding) * self.scale
+        return coefficients + self.bias
 
 
 class Generator(nn.Module):

@@ -212,7 +212,7 @@ def test_the_job_reads_from_and_writes_to_s3(ray_session: object, s3_server: str
         preprocess(settings("s3://absent-bucket/videos", clips_uri))
     with pytest.raises(ClipsError, match=r"no folder .*/raw/absent"):
         preprocess(settings(f"{s3_server}/raw/absent", clips_uri))
-    assert [bucket["Name"] for bucket in boto3.client("s3").list_buckets()["Buckets"]] == [s3_server.split("/")[2]]
+    assert "absent-bucket" not in {bucket["Name"] for bucket in boto3.client("s3").list_buckets()["Buckets"]}
 
 
 def chunk_outcome(clips: Path, videos: Path, *names: str, run: str = "test") -> tuple[AnalyseChunk, dict]:

