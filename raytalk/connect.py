@@ -6,7 +6,9 @@ import logging
 import os
 import secrets
 import socket
+import threading
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 from raytalk.errors import StorageError
@@ -21,9 +23,11 @@ _STORAGE_VARIABLES = (
     "AWS_SESSION_TOKEN",
 )
 
+_CORE_NOISE = (b"has constructor arguments in the object store",)
 
-def connect(logs: bool = False) -> None:
-    """Be connected to Ray afterwards.
+
+def connect(logs: bool = False) -> bool:
+    """Be connected to Ray afterwards. Returns False if the process was connected before.
 
     Joins what `RAY_ADDRESS` names (a submitted job has it set), else a cluster started on this machine with
     `ray start --head`, else starts one here without a dashboard (`RAY_ADDRESS=local` asks for that). Does nothing but
@@ -36,24 +40,66 @@ def connect(logs: bool = False) -> None:
     os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
     import ray
 
-    if not ray.is_initialized():
+    ours = not ray.is_initialized()
+    if ours:
         address = os.environ.get("RAY_ADDRESS") or _cluster_here()
         if address in (None, "local"):
             _start(logs)
         else:
-            try:
-                ray.init(log_to_driver=logs, logging_level=logging.ERROR)
-            except (ConnectionError, RuntimeError, ValueError) as error:
-                raise StorageError(
-                    f"cannot join the Ray cluster at {address}: {' '.join(str(error).split())[:200]} "
-                    "(check RAY_ADDRESS, and RAY_AUTH_MODE=token if the cluster asks for a token)"
-                ) from error
+            _join(str(address), logs)
     _quieten()
+    return ours
 
 
 def storage_environment() -> dict[str, str]:
     """What this process's environment says of S3: for actors of a cluster that was started without it."""
     return {name: os.environ[name] for name in _STORAGE_VARIABLES if name in os.environ}
+
+
+@contextlib.contextmanager
+def without_core_noise() -> Iterator[None]:
+    """Keep a message of Ray's C++ core off stderr, which comes with every pool of Ray Data actors and helps nobody.
+
+    The core writes to the file descriptor itself and has no setting for one message.
+    """
+    stderr = os.dup(2)
+    reading, writing = os.pipe()
+
+    def forward() -> None:
+        with os.fdopen(reading, "rb") as lines:
+            for line in lines:
+                if not any(noise in line for noise in _CORE_NOISE):
+                    os.write(stderr, line)
+
+    thread = threading.Thread(target=forward, daemon=True)
+    thread.start()
+    os.dup2(writing, 2)
+    os.close(writing)
+    try:
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        thread.join(timeout=2)
+        if not thread.is_alive():
+            os.close(stderr)
+
+
+def _join(address: str, logs: bool) -> None:
+    import ray
+
+    # Ray's core would end the whole process, after a while, without an exception.
+    if not _answers(address):
+        raise StorageError(
+            f"cannot join the Ray cluster at {address}: nothing answers there; check RAY_ADDRESS, or unset it to "
+            "start Ray on this machine"
+        )
+    try:
+        ray.init(log_to_driver=logs, logging_level=logging.ERROR)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise StorageError(
+            f"cannot join the Ray cluster at {address}: {' '.join(str(error).split())[:200]} "
+            "(set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN if the cluster asks for a token)"
+        ) from error
 
 
 def _start(logs: bool) -> None:
@@ -82,11 +128,17 @@ def _cluster_here() -> str | None:
     from ray._private.utils import read_ray_address
 
     address: str | None = read_ray_address(None)
-    if address:
-        host, _, port = address.rpartition(":")
-        with contextlib.suppress(OSError, ValueError), socket.create_connection((host.strip("[]"), int(port)), 2):
-            return address
-    return None
+    return address if address and _answers(address) else None
+
+
+def _answers(address: str) -> bool:
+    """Whether something listens at host:port; addresses of another form (ray://, auto) are left to Ray."""
+    host, colon, port = address.rpartition(":")
+    if "/" in address or not colon or not port.isdigit():
+        return True
+    with contextlib.suppress(OSError), socket.create_connection((host.strip("[]"), int(port)), timeout=5):
+        return True
+    return False
 
 
 def _quieten() -> None:

@@ -21,10 +21,10 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from PIL import Image
 
-from raytalk import tracking
 from raytalk.config import JobSettings
 from raytalk.errors import SettingsError, StorageError, TrackingError
 from raytalk.tracking import RunHandle, Tracker, TrackingSettings, fetch_registered, register_checkpoint, start_run
+from raytalk.tracking import tracker as writer
 
 pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")  # mlflow's own use of it
 
@@ -33,9 +33,9 @@ pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWar
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """No store of the machine's user, and tries in quick succession."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.setattr(tracking, "_FIRST_RETRY", 0.1)
-    monkeypatch.setattr(tracking, "_LONGEST_RETRY", 0.3)
-    monkeypatch.setattr(tracking, "_GATHER", 0.05)
+    monkeypatch.setattr(writer, "_FIRST_RETRY", 0.1)
+    monkeypatch.setattr(writer, "_LONGEST_RETRY", 0.3)
+    monkeypatch.setattr(writer, "_GATHER", 0.05)
 
 
 @pytest.fixture(scope="module")
@@ -235,8 +235,8 @@ def test_a_killed_server_loses_nothing(server: Server) -> None:
 
 
 def test_what_cannot_be_written_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tracking, "_KEPT_RECORDS", 5)
-    monkeypatch.setattr(tracking, "_KEPT_IMAGES", 2)
+    monkeypatch.setattr(writer, "_KEPT_RECORDS", 5)
+    monkeypatch.setattr(writer, "_KEPT_IMAGES", 2)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         said = Said()
@@ -301,7 +301,7 @@ def test_a_locked_database_is_waited_for(tmp_path: Path, empty_store: str) -> No
 
 
 def test_register_and_fetch(store: str, tmp_path: Path) -> None:
-    settings = TrackingSettings(uri=store, register="avatars", alias="best")
+    settings = TrackingSettings(uri=store, register_as="avatars", alias="best")
     handle = start_run(settings, "", "registered", {})
     folder = tmp_path / "checkpoint"
     (folder / "deep").mkdir(parents=True)
@@ -378,9 +378,9 @@ def test_a_disabled_tracker_does_nothing(tmp_path: Path) -> None:
         tracker.finish("FINISHED")
         assert tracker.close() == 0
     assert not list(tmp_path.iterdir())
-    with pytest.raises(TrackingError, match="register=x needs a store"):
-        start_run(TrackingSettings(uri="none", register="x"), "", "none", {})
-    with pytest.raises(TrackingError, match=r"give tracking.register=NAME"):
+    with pytest.raises(TrackingError, match="register_as=x needs a store"):
+        start_run(TrackingSettings(uri="none", register_as="x"), "", "none", {})
+    with pytest.raises(TrackingError, match=r"give tracking.register_as=NAME"):
         register_checkpoint(handle, tmp_path)
 
 
@@ -404,7 +404,7 @@ def test_stores_that_cannot_be_used_are_refused(tmp_path: Path, monkeypatch: pyt
     class Job(JobSettings):
         tracking: TrackingSettings = TrackingSettings()
 
-    for wrong in ("register=a/b", "alias=a@b", "url=x"):
+    for wrong in ("register_as=a/b", "alias=a@b", "url=x"):
         key, _, value = wrong.partition("=")
         with pytest.raises(SettingsError, match=f"tracking.{key}"):
             Job.resolve(None, {f"tracking.{key}": value})

@@ -6,6 +6,7 @@
 import hashlib
 import json
 import os
+import socket
 import tempfile
 import time
 import traceback
@@ -121,6 +122,8 @@ class AnalyseChunk:
         if self._detector is None:
             # Every core has an actor of its own.
             cv2.setNumThreads(1)
+            _check_shared(self._videos)
+            _check_shared(self._clips)
             self._detector = make_detector(self._name, self._device)
         clips: list[Clip] = []
         rejected: list[dict[str, str]] = []
@@ -171,6 +174,15 @@ class AnalyseChunk:
                     raise VideoError(f"{source.uri} is gone") from error
                 raise
             return analyse_video(path, source, split, detector, self._limits)
+
+
+def _check_shared(uri: str) -> None:
+    """On another machine than the driver's, a folder that is not shared would make every video unreadable."""
+    if not Storage(uri).exists() and Storage(uri).local_root is not None:
+        raise StorageError(
+            f"{uri} is not on the machine {socket.gethostname()}, where a detector process runs: "
+            "give a folder that all machines of the cluster share, or an s3:// URI"
+        )
 
 
 def _raise_if_exhausted(error: Exception) -> None:

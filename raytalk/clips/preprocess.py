@@ -23,7 +23,7 @@ from raytalk.clips.splits import Fold, assign_splits, folds_of_people, read_list
 from raytalk.clips.summary import summary
 from raytalk.command import absolute_uri
 from raytalk.config import JobSettings
-from raytalk.connect import connect, storage_environment
+from raytalk.connect import connect, storage_environment, without_core_noise
 from raytalk.errors import RaytalkError, SettingsError, StorageError
 from raytalk.faces.detect import AUTO, resolve_detector
 from raytalk.storage import Storage, join
@@ -179,7 +179,7 @@ def _check_writable(clips: Storage) -> None:
 def _analyse(
     settings: PreprocessSettings, plan: Plan, videos: str, clips: str, limits: Limits
 ) -> Iterator[list[Outcome]]:
-    connect()
+    ours = connect()
     import ray
     import ray.data
     from ray.exceptions import RayError
@@ -207,11 +207,15 @@ def _analyse(
         },
     )
     try:
-        for batch in dataset.iter_batches(batch_size=None, prefetch_batches=0):
-            for text, fatal in zip(batch["outcomes"], batch["fatal"], strict=True):
-                if fatal:
-                    raise StorageError(str(fatal))
-                yield [Outcome(**outcome) for outcome in json.loads(str(text))]
+        with without_core_noise():
+            for batch in dataset.iter_batches(batch_size=None, prefetch_batches=0):
+                for text, fatal in zip(batch["outcomes"], batch["fatal"], strict=True):
+                    if fatal:
+                        if ours:
+                            # Otherwise Ray reports every task that is stopped half-way.
+                            ray.shutdown()
+                        raise StorageError(str(fatal))
+                    yield [Outcome(**outcome) for outcome in json.loads(str(text))]
     except RayError as error:
         raise RaytalkError(
             f"the detector processes failed ({' '.join(str(error).split())[-300:]}); "

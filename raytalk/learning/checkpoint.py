@@ -222,10 +222,18 @@ def load(place: Storage, learner: MetaLearner, weights_only: bool = False) -> St
     for name, module in modules.items():
         module.load_state_dict(parts[name])
     if not weights_only:
-        learner.talker_optimizer.load_state_dict(optimizer["talker"])
-        learner.discriminator_optimizer.load_state_dict(optimizer["discriminator"])
+        _load_moments(learner.talker_optimizer, optimizer["talker"])
+        _load_moments(learner.discriminator_optimizer, optimizer["discriminator"])
         learner.steps = state.steps
     return state
+
+
+def _load_moments(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Adam's moments from the checkpoint; rates and decays as this run's settings say."""
+    options = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
+    optimizer.load_state_dict(state)
+    for group, own in zip(optimizer.param_groups, options, strict=True):
+        group.update(own)
 
 
 def _compare_networks(uri: str, file: Path, here: NetworkSettings) -> None:

@@ -4,6 +4,7 @@ One dataset covers the rest of the run, so there is no pause between epochs, and
 the last checkpoint's episode.
 """
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -37,6 +38,8 @@ class Feed:
     shots: int
     resolution: int
     console: Console
+    environment: dict[str, str]
+    """what the driver's environment says of the object store"""
 
 
 def training_dataset(feed: Feed, start: int, stop: int, cpus_per_task: float) -> ray.data.Dataset:
@@ -87,7 +90,9 @@ def _columns(rows: list[tuple[Any, ...]]) -> Columns:
 
 @lru_cache(maxsize=2)
 def _fetched(feed: "ray.ObjectRef[Feed]") -> Feed:
-    return ray.get(feed)
+    job = ray.get(feed)
+    os.environ.update(job.environment)
+    return job
 
 
 @lru_cache(maxsize=2)

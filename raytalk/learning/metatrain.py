@@ -5,6 +5,7 @@ the same decisions at the same step, so that a run ends, stops or fails everywhe
 """
 
 import json
+import os
 import tempfile
 import uuid
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from raytalk.clips.episodes import Catalog, Plan, scan
 from raytalk.clips.schema import Split
 from raytalk.command import absolute_uri
 from raytalk.config import flatten
-from raytalk.connect import connect
+from raytalk.connect import connect, storage_environment
 from raytalk.console import console
 from raytalk.errors import CheckpointError, ClipsError, SettingsError, TrainingCollapsed
 from raytalk.learning import checkpoint
@@ -73,16 +74,16 @@ def metatrain(settings: MetatrainSettings) -> Outcome:
     finished = False
     try:
         with console() as lines:
-            outcome = _fit(Job(settings, run.uri, catalog, splits, handle, lines), run)
+            outcome = _fit(Job(settings, run.uri, catalog, splits, handle, lines, storage_environment()), run)
         finished = True
     finally:
         with Tracker.open(handle) as tracker:
             tracker.finish("FINISHED" if finished else "FAILED")
-    if settings.tracking.register:
+    if settings.tracking.register_as:
         place = checkpoint.latest(run)[0]
         with tempfile.TemporaryDirectory(prefix="raytalk-register-") as folder:
             version = register_checkpoint(handle, place.fetch("", Path(folder)))
-        name, alias = settings.tracking.register, settings.tracking.alias
+        name, alias = settings.tracking.register_as, settings.tracking.alias
         print(f"registered models:/{name}/{version}, now models:/{name}@{alias}", flush=True)
     print(f"finished: {outcome.episodes:,} episodes, checkpoint {outcome.checkpoint}", flush=True)
     return outcome
@@ -126,11 +127,13 @@ def _fit(job: Job, run: Storage) -> Outcome:
 
 def _rest_of_run(job: Job, cpus_per_task: float) -> ray.data.Dataset:
     """Called whenever workers start or restart: the episodes that the newest checkpoint has not seen."""
+    os.environ.update(job.environment)
     state = _resumed_state(Storage(job.run))
     settings, catalog = job.settings, job.catalog
     plan = Plan(tuple(catalog.files), tuple(catalog.counts), settings.seed, settings.data.shuffle_files)
     videos = {name: row for row, name in enumerate(catalog.videos)}
-    feed = Feed(settings.clips, plan, videos, settings.data.shots, settings.networks.resolution, job.console)
+    shots, resolution = settings.data.shots, settings.networks.resolution
+    feed = Feed(settings.clips, plan, videos, shots, resolution, job.console, job.environment)
     return training_dataset(feed, state.episodes if state else 0, settings.episodes, cpus_per_task)
 
 

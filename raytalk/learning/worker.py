@@ -45,6 +45,8 @@ class Job:
     """name of a set of people to its split"""
     tracking: RunHandle
     console: Console
+    environment: dict[str, str]
+    """what the driver's environment says of the object store"""
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,7 @@ class _Worker:
     def __init__(self, job: Job) -> None:
         context = ray.train.get_context()
         self.job, self.settings, self.say = job, job.settings, job.console.say
+        os.environ.update(job.environment)
         self.rank, self.world = context.get_world_rank(), context.get_world_size()
         self.device = ray.train.torch.get_device()
         assert isinstance(self.device, torch.device)

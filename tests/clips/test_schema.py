@@ -1,0 +1,67 @@
+"""Clips as rows of Parquet files."""
+
+import dataclasses
+import io
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from toy import toy_clip
+
+from raytalk.clips.schema import CLIP_SCHEMA, Clip, clips_to_table, table_to_clips, write_table
+from raytalk.errors import ClipsError
+from raytalk.storage import Storage
+
+
+def same(ours: Clip, theirs: Clip) -> bool:
+    pairs = [(getattr(ours, field.name), getattr(theirs, field.name)) for field in dataclasses.fields(Clip)]
+    return all(np.array_equal(a, b) if isinstance(a, np.ndarray) else a == b for a, b in pairs)
+
+
+def test_round_trip_through_a_file(tmp_path: Path) -> None:
+    clips = [toy_clip(0, frames=3), toy_clip(1, frames=5, split="val"), dataclasses.replace(toy_clip(2), fps=29.97)]
+    storage = Storage(str(tmp_path))
+    write_table(storage, "train/part.parquet", clips_to_table(clips))
+    table = pq.read_table(tmp_path / "train" / "part.parquet")
+    assert table.schema.equals(CLIP_SCHEMA)
+    back = table_to_clips(table)
+    assert [clip.clip_id for clip in back] == [clip.clip_id for clip in clips]
+    assert same(back[0], clips[0])
+    assert same(back[1], clips[1])
+    assert back[2].fps == pytest.approx(29.97, abs=1e-5)
+    assert back[0].landmarks.dtype == np.float32
+    assert back[0].landmarks.shape == (3, 68, 2)
+
+
+def test_a_slice_of_a_table_gives_its_own_landmarks() -> None:
+    clips = [toy_clip(person, frames=2 + person) for person in range(3)]
+    (back,) = table_to_clips(clips_to_table(clips).slice(1, 1))
+    assert same(back, clips[1])
+
+
+def test_nan_landmarks_survive_as_nan() -> None:
+    clip = toy_clip(0, frames=2)
+    clip.landmarks[1, 5] = np.nan
+    (back,) = table_to_clips(clips_to_table([clip]))
+    np.testing.assert_array_equal(back.landmarks, clip.landmarks)
+
+
+def test_frames_and_landmarks_must_match() -> None:
+    clip = dataclasses.replace(toy_clip(0), landmarks=np.zeros((3, 68, 2), np.float32))
+    with pytest.raises(ClipsError, match="person0/video0/0: 16 frames, landmarks"):
+        clips_to_table([clip])
+
+
+def test_pictures_are_not_compressed_twice() -> None:
+    buffer = io.BytesIO()
+
+    class Kept(Storage):
+        def write(self, path: str, data: bytes | pa.Buffer) -> None:
+            buffer.write(data)
+
+    write_table(Kept("/nowhere"), "x", clips_to_table([toy_clip(0)]))
+    column = pq.ParquetFile(io.BytesIO(buffer.getvalue())).metadata.row_group(0).column(6)
+    assert column.path_in_schema.startswith("frames")
+    assert column.compression == "UNCOMPRESSED"

@@ -1,0 +1,210 @@
+"""The main job on a real (local) Ray cluster, with toy people and tiny networks."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pyarrow.parquet as pq
+import pytest
+import torch
+from safetensors.torch import load_file
+from toy import toy_clip, write_toy_clips
+
+from raytalk.clips.schema import CLIP_SCHEMA, clips_to_table, write_table
+from raytalk.errors import TrainingCollapsed
+from raytalk.learning import checkpoint
+from raytalk.learning.settings import MetatrainSettings
+from raytalk.storage import Storage
+
+pytestmark = pytest.mark.ray
+
+TINY: dict[str, Any] = {
+    "networks": {
+        "resolution": 32,
+        "min_channels": 8,
+        "max_channels": 16,
+        "attention_down": 8,
+        "attention_up": 32,
+        "adain_blocks": 1,
+    },
+    "data": {"shots": 2, "shuffle_files": 2},
+    "batch_size": 4,
+    "log_every": 2,
+    "checkpoint_every": 8,
+    "validation": {"every": 16, "people": 3, "targets": 2},
+}
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = str(tmp_path_factory.mktemp("clips"))
+    write_toy_clips(folder, people=8, held_out=3, frames=8, size=48)
+    return folder
+
+
+def settings(clips: str, output: Path | str, **changes: Any) -> MetatrainSettings:
+    return MetatrainSettings.resolve("debug", TINY, {"clips": clips, "output": str(output)}, changes)
+
+
+def run(*arguments: Any, **changes: Any) -> Any:
+    from raytalk.learning.metatrain import metatrain
+
+    return metatrain(settings(*arguments, **changes))
+
+
+def tensors(folder: str) -> dict[str, torch.Tensor]:
+    """Everything a checkpoint holds, optimizers included, by name."""
+    found: dict[str, torch.Tensor] = {}
+    for file in sorted(Path(folder).glob("*.safetensors")):
+        found |= {f"{file.stem}.{name}": tensor for name, tensor in load_file(file).items()}
+    optimizer = torch.load(Path(folder) / "optimizer.pt", weights_only=True)
+    for who, state in optimizer.items():
+        for index, entry in state["state"].items():
+            found |= {f"{who}.{index}.{name}": torch.as_tensor(value) for name, value in entry.items()}
+    return found
+
+
+def test_two_workers_train_validate_track_and_keep_checkpoints(
+    ray_session: None, clips: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outcome = run(clips, tmp_path, workers=2, episodes=32, **{"tracking.register_as": "toy"})
+    printed = capsys.readouterr().out
+    assert "episodes 32/32" in printed
+    assert "a stand-in" in printed
+    state = checkpoint.read_state(Storage(outcome.checkpoint))
+    assert (state.episodes, state.steps, state.detector) == (32, 8, "dlib")
+    assert state.perceptual[0]["name"] == "hed"
+    assert len(checkpoint.names(Storage(str(tmp_path / "metatrain" / "checkpoints")))) == 3
+    assert {"val/ssim", "val/ssim_wrong", "seen/content", "seen/spread"} <= set(outcome.figures)
+
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{tmp_path / 'metatrain' / 'mlflow.db'}")
+    noted = json.loads((tmp_path / "metatrain" / "run.json").read_text())["tracking_run"]
+    tracked = client.get_run(noted)
+    assert tracked.info.status == "FINISHED"
+    assert tracked.data.params["networks.resolution"] == "32"
+    assert [point.step for point in client.get_metric_history(noted, "loss/content")] == [8, 16, 24, 32]
+    grids = {item.path for item in client.list_artifacts(noted, "grids")}
+    assert grids == {f"grids/{name}-{step:08d}.png" for name in ("val", "seen") for step in (16, 32)}
+    assert [int(version.version) for version in client.search_model_versions("name='toy'")] == [1]
+
+    again = run(clips, tmp_path, workers=2, episodes=32)
+    assert again.checkpoint == outcome.checkpoint
+    assert "nothing to do" in capsys.readouterr().out
+
+    store = f"sqlite:///{tmp_path / 'metatrain' / 'mlflow.db'}"
+    other = {"tracking.uri": store, "checkpoint": "models:/toy@latest", "name": "other"}
+    second = run(clips, tmp_path, episodes=4, **other, **{"optimization.generator_rate": 1e-12})
+    before, after = tensors(outcome.checkpoint), tensors(second.checkpoint)
+    weight = "generator.projection.linear.parametrizations.weight.original"
+    torch.testing.assert_close(after[weight], before[weight], atol=1e-6, rtol=0)
+
+
+def test_a_restart_changes_no_bit_with_one_worker(ray_session: None, clips: str, tmp_path: Path) -> None:
+    straight = run(clips, tmp_path / "straight", episodes=24, **{"tracking.uri": "none"})
+    run(clips, tmp_path / "broken", episodes=12, **{"tracking.uri": "none"})
+    resumed = run(clips, tmp_path / "broken", episodes=24, **{"tracking.uri": "none"})
+    one, two = tensors(straight.checkpoint), tensors(resumed.checkpoint)
+    assert one.keys() == two.keys()
+    assert [name for name in one if not torch.equal(one[name], two[name])] == []
+
+
+def test_a_killed_worker_is_replaced_and_the_count_is_right(
+    ray_session: None, clips: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    killed: list[int] = []
+
+    def kill_once() -> None:
+        run_folder = Storage(str(tmp_path / "metatrain" / "checkpoints"))
+        deadline = time.monotonic() + 120
+        while not killed and time.monotonic() < deadline:
+            if checkpoint.names(run_folder):
+                workers = [
+                    process
+                    for process in psutil.Process().children(recursive=True)
+                    if "RayTrainWorker" in " ".join(process.cmdline() or [process.name()])
+                ]
+                for victim in workers[:1]:
+                    os.kill(victim.pid, signal.SIGKILL)
+                    killed.append(victim.pid)
+            time.sleep(0.05)
+
+    thread = threading.Thread(target=kill_once)
+    thread.start()
+    outcome = run(clips, tmp_path, workers=2, episodes=400, checkpoint_every=16, **{"tracking.uri": "none"})
+    thread.join()
+    assert killed
+    state = checkpoint.read_state(Storage(outcome.checkpoint))
+    assert (state.episodes, state.steps) == (400, 100)
+    assert "going on from the checkpoint at episode" in capsys.readouterr().out
+
+
+def test_broken_material_is_left_out_counted_and_named(
+    ray_session: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "clips"
+    write_toy_clips(str(folder), people=4, held_out=0, frames=8, size=48, per_file=2)
+    (folder / "train" / "part-zero.parquet").write_bytes(b"")
+    broken = toy_clip(77, frames=8, size=48)
+    broken.frames[3] = broken.frames[3][: len(broken.frames[3]) // 2]
+    write_table(Storage(str(folder)), "train/part-truncated.parquet", clips_to_table([broken]))
+    assert pq.read_schema(folder / "train" / "part-truncated.parquet").names == CLIP_SCHEMA.names
+    run(str(folder), tmp_path, episodes=16, **{"tracking.uri": "none"})
+    printed = capsys.readouterr().out
+    assert "left out: train/part-zero.parquet" in printed
+    assert "clip person77/video0/0: 1 broken frames left out" in printed
+    assert "0 people are held out of training" in printed
+
+
+def test_a_run_that_turns_to_nan_stops_and_keeps_the_last_good_checkpoint(
+    ray_session: None, clips: str, tmp_path: Path
+) -> None:
+    run(clips, tmp_path, episodes=8, **{"tracking.uri": "none"})
+    with pytest.raises(TrainingCollapsed, match=r"not finite.*last good checkpoint is .*episodes-000000008"):
+        run(clips, tmp_path, episodes=400, **{"tracking.uri": "none", "optimization.generator_rate": 1e18})
+    kept = checkpoint.names(Storage(str(tmp_path / "metatrain" / "checkpoints")))
+    assert kept == ["episodes-000000008"]
+
+
+@pytest.mark.s3
+def test_checkpoints_and_clips_on_s3(ray_session: None, clips: str, s3_server: str) -> None:
+    place = Storage(f"{s3_server}/clips")
+    for file in sorted(Path(clips).rglob("*.parquet")):
+        place.write(file.relative_to(clips).as_posix(), file.read_bytes())
+    outcome = run(place.uri, f"{s3_server}/runs", episodes=16, **{"tracking.uri": "none"})
+    assert checkpoint.read_state(Storage(outcome.checkpoint)).episodes == 16
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["clips=/nowhere/at/all"], "no train clips in /nowhere/at/all; make some with jobs/preprocess.py"),
+        (["episods=5"], "unknown setting 'episods': did you mean 'episodes'?"),
+        (["batch_size=3", "workers=2"], "batch_size=3 cannot be shared by workers=2 evenly"),
+        (["--preset", "huge"], "unknown preset 'huge'"),
+    ],
+)
+def test_the_users_mistakes_are_one_line_and_exit_2(words: list[str], message: str) -> None:
+    job = Path(__file__).parents[2] / "jobs" / "metatrain.py"
+    ended = subprocess.run([sys.executable, job, *words], capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    assert ended.stderr.count("\n") == 1
+    assert message in ended.stderr
+
+
+def test_a_checkpoint_of_other_networks_is_refused_by_field(ray_session: None, clips: str, tmp_path: Path) -> None:
+    from raytalk.errors import CheckpointError
+
+    run(clips, tmp_path, episodes=8, **{"tracking.uri": "none"})
+    with pytest.raises(CheckpointError, match=r"networks.max_channels is 16 in the checkpoint and 32 here"):
+        run(clips, tmp_path, episodes=16, **{"tracking.uri": "none", "networks.max_channels": 32})
+    shutil.rmtree(tmp_path / "metatrain")

@@ -1,0 +1,66 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from raytalk.connect import storage_environment, without_core_noise
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def run(code: str, home: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env=kept | {"HOME": str(home)} | environment,
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+
+
+@pytest.mark.ray
+def test_an_embedded_cluster_is_locked_and_leaves_no_token_behind(tmp_path: Path) -> None:
+    code = (
+        "import os, ray; from raytalk.connect import connect\n"
+        "assert connect() and not connect()\n"
+        "print(os.environ['RAY_AUTH_MODE'], len(os.environ['RAY_AUTH_TOKEN']))\n"
+        "print(ray.get(ray.remote(lambda: __import__('raytalk').__name__).remote()))\n"
+    )
+    done = run(code, tmp_path, RAY_ADDRESS="local")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["token", "64", "raytalk"]
+    assert done.stderr == ""
+    assert not list(tmp_path.rglob("auth_token"))
+
+
+def test_a_cluster_that_does_not_answer_is_named(tmp_path: Path) -> None:
+    code = (
+        "from raytalk.connect import connect; from raytalk.errors import StorageError\n"
+        "try: connect()\n"
+        "except StorageError as error: print(error)\n"
+    )
+    done = run(code, tmp_path, RAY_ADDRESS="127.0.0.1:9")
+    assert "127.0.0.1:9" in done.stdout, done.stderr
+    assert "RAY_ADDRESS" in done.stdout
+
+
+def test_only_the_known_noise_is_kept_off_stderr(capfd: pytest.CaptureFixture[str]) -> None:
+    with without_core_noise():
+        os.write(2, b"E core: x has constructor arguments in the object store and more\nE core: real trouble\n")
+    os.write(2, b"after\n")
+    assert capfd.readouterr().err == "E core: real trouble\nafter\n"
+
+
+def test_what_s3_needs_is_taken_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://there:1")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s")
+    monkeypatch.delenv("AWS_SESSION_TOKEN", raising=False)
+    found = storage_environment()
+    assert found["AWS_ENDPOINT_URL_S3"] == "http://there:1"
+    assert "AWS_SESSION_TOKEN" not in found
+    assert "PATH" not in found
