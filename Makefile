@@ -19,6 +19,7 @@ help:  ## show this list
 	@grep -E '^[a-z-]+: .*##|^[a-z-]+:  ##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
 
 setup: $(STAMP)  ## install everything that runs on this machine into .venv
+	@echo "ready: source $(BIN)/activate"
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -30,7 +30,7 @@ class Car(JobSettings):
     """how many"""
     note: str | None = "plain"
     """anything"""
-    colours: list[str] = []
+    colours: tuple[str, ...] = ()
     """from front to back"""
     engine: Engine = Engine()
 
@@ -76,7 +76,7 @@ def test_words_become_the_type_of_the_field() -> None:
     car = parse("name=007", "note=null", "colours=[red, blue]", "engine.power=12")
     assert car.name == "007"
     assert car.note is None
-    assert car.colours == ["red", "blue"]
+    assert car.colours == ("red", "blue")
     assert car.engine.power == 12
     assert parse("name=a=b").name == "a=b"
 

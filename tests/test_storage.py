@@ -87,18 +87,23 @@ def test_publish_and_fetch(storage: Storage, folder: Path, tmp_path: Path) -> No
     assert [entry.path for entry in storage.entries("runs")] == ["runs/one"]
 
 
-@pytest.mark.parametrize("action", ["read", "fetch", "fetch_file"])
-def test_what_is_missing_is_named(storage: Storage, tmp_path: Path, action: str) -> None:
+def open_copy(storage: Storage, path: str, folder: Path) -> bytes:
+    """A local file is not copied, so it is missed only when it is opened."""
+    with explained(path, "read"):
+        return storage.fetch_file(path, folder).read_bytes()
+
+
+@pytest.mark.parametrize(
+    "action",
+    [lambda s, path, folder: s.read(path), lambda s, path, folder: s.fetch(path, folder), open_copy],
+    ids=["read", "fetch", "fetch_file"],
+)
+def test_what_is_missing_is_named(
+    storage: Storage, tmp_path: Path, action: Callable[[Storage, str, Path], object]
+) -> None:
     storage.write("a", b"x")
     with pytest.raises(StorageError) as caught:
-        if action == "read":
-            storage.read("part-0403.bin")
-        elif action == "fetch":
-            storage.fetch("part-0403.bin", tmp_path / "fetched")
-        else:
-            # A local file is not copied, so it is missed when it is opened.
-            with explained("part-0403.bin", "read"):
-                storage.fetch_file("part-0403.bin", tmp_path).read_bytes()
+        action(storage, "part-0403.bin", tmp_path)
     assert "part-0403.bin" in str(caught.value)
     assert "there is nothing of that name" in str(caught.value), "403 in a name is not the status 403"
 
@@ -133,7 +138,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, mon
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(os, "fsync", broken)
-    with pytest.raises(StorageError, match="cannot write .*Input/output error"):
+    with pytest.raises(StorageError, match=r"cannot write .*Input/output error"):
         storage.write("file", b"new")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
     assert (tmp_path / "file").read_bytes() == b"old"
@@ -233,7 +238,7 @@ def test_no_permission_in_a_bucket(s3_server: str, s3_endpoint: str, action: Cal
     deny = {"Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": f"arn:aws:s3:::{bucket}/*"}
     policy = json.dumps({"Version": "2012-10-17", "Statement": [deny]})
     boto3.client("s3", endpoint_url=s3_endpoint).put_bucket_policy(Bucket=bucket, Policy=policy)
-    with pytest.raises(StorageError, match="no permission; .*the bucket's policy and the credentials"):
+    with pytest.raises(StorageError, match=r"no permission; .*the bucket's policy and the credentials"):
         action(storage)
 
 
@@ -293,7 +298,7 @@ def test_full_disk(full_disk: Path, tmp_path: Path) -> None:
 
 def test_a_file_in_place_of_a_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"x")
-    with pytest.raises(StorageError, match="cannot write .*file"):
+    with pytest.raises(StorageError, match=r"cannot write .*file"):
         Storage(str(tmp_path / "file")).write("a", b"x")
 
 

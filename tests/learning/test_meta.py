@@ -1,0 +1,366 @@
+"""The meta-learning step on toy people, with tiny networks and a random content network."""
+
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from toy import face_landmarks, toy_frame
+
+from raytalk.faces.draw import draw_landmarks
+from raytalk.learning import checkpoint
+from raytalk.learning.meta import Episodes, MetaLearner, to_unit
+from raytalk.learning.settings import MetatrainSettings
+from raytalk.storage import Storage
+
+TINY = {
+    "networks": {
+        "resolution": 32,
+        "min_channels": 8,
+        "max_channels": 16,
+        "attention_down": 16,
+        "attention_up": 32,
+        "adain_blocks": 1,
+    },
+    "data": {"shots": 3},
+    "batch_size": 4,
+}
+VIDEOS = [f"person{person}/video0" for person in range(6)]
+
+
+class RandomContent(nn.Module):
+    """Stands in for a PerceptualNetwork: frozen random features at three sizes."""
+
+    def __init__(self, scale: float = 10.0) -> None:
+        super().__init__()
+        random = torch.Generator().manual_seed(5)
+        self.scale = scale
+        self.weights = nn.ParameterList(
+            [
+                nn.Parameter(torch.randn(8, channels, 3, 3, generator=random) / channels**0.5, requires_grad=False)
+                for channels in (3, 8, 8)
+            ]
+        )
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        x, taps = images * self.scale, []
+        for weight in self.weights:
+            x = torch.relu(nn.functional.conv2d(x, weight, padding=1))
+            taps.append(x)
+            x = nn.functional.avg_pool2d(x, 2)
+        return taps
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def learner(identity: bool = False, **layers: Any) -> MetaLearner:
+    settings = MetatrainSettings.resolve("debug", TINY, {key.replace("__", "."): v for key, v in layers.items()})
+    content: Any = RandomContent()
+    return MetaLearner(settings, VIDEOS, content, content if identity else None, torch.device("cpu"))
+
+
+def episodes(step: int = 0, batch: int = 4, shots: int = 3, size: int = 32, people: int = 6) -> Episodes:
+    random = np.random.default_rng(step)
+    videos = random.integers(0, people, batch)
+    frames = np.zeros((batch, 1 + shots, size, size, 3), np.uint8)
+    drawings = np.zeros_like(frames)
+    for row, video in enumerate(videos):
+        for place in range(1 + shots):
+            points = face_landmarks(size, tuple(random.uniform(-0.1, 0.1, 2)), random.uniform())
+            frames[row, place] = toy_frame(int(video), points, size)
+            drawings[row, place] = draw_landmarks(points, size)
+    return Episodes(torch.from_numpy(frames), torch.from_numpy(drawings), torch.from_numpy(videos))
+
+
+def tensors(made: MetaLearner) -> dict[str, Tensor]:
+    """Copies of everything that a step may change."""
+    everything: dict[str, Tensor] = {}
+    for name in ("talker", "discriminator", "average"):
+        everything |= {f"{name}.{key}": value for key, value in getattr(made, name).state_dict().items()}
+    for name in ("talker_optimizer", "discriminator_optimizer"):
+        for index, state in getattr(made, name).state_dict()["state"].items():
+            everything |= {f"{name}.{index}.{key}": value for key, value in state.items()}
+    everything |= {f"rows.{key}": value for key, value in made.rows.state().items()}
+    return {key: value.clone() for key, value in everything.items()}
+
+
+def changed(before: dict[str, Tensor], after: dict[str, Tensor], prefix: str) -> list[str]:
+    kept = {key for key in before if key in after and torch.equal(before[key], after[key])}
+    return [key for key in after if key.startswith(prefix) and key not in kept]
+
+
+def halves(made: MetaLearner, batch: Episodes) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The E+G half of a step; what the D half needs."""
+    frames, drawings = to_unit(batch.frames), to_unit(batch.drawings)
+    output, gradient, _ = made._talker_step(frames, drawings, frames[:, 0], drawings[:, 0], batch.videos)
+    return output, gradient, frames[:, 0], drawings[:, 0]
+
+
+def test_to_unit() -> None:
+    pictures = torch.tensor([0, 255, 51], dtype=torch.uint8).expand(2, 5, 4, 4, 3)
+    unit = to_unit(pictures)
+    assert unit.shape == (2, 5, 3, 4, 4)
+    assert unit.dtype == torch.float32
+    torch.testing.assert_close(unit[0, 0, :, 1, 2], torch.tensor([-1.0, 1.0, -0.6]))
+
+
+def test_pictures_are_not_transposed() -> None:
+    pictures = torch.zeros(1, 4, 6, 3, dtype=torch.uint8)
+    pictures[0, 1, 5, 2] = 255
+    assert to_unit(pictures)[0, 2, 1, 5] == 1
+
+
+def test_the_discriminator_gets_no_gradient_from_the_talkers_step() -> None:
+    made = learner()
+    before = copy.deepcopy(made.discriminator.state_dict())
+    halves(made, episodes())
+    assert all(parameter.grad is None for parameter in made.discriminator.parameters())
+    assert all(parameter.requires_grad for parameter in made.discriminator.parameters())
+    for name, parameter in made.discriminator.named_parameters():
+        torch.testing.assert_close(parameter.detach(), before[name], atol=0, rtol=0)
+
+
+def test_the_talker_gets_no_gradient_from_the_discriminators_step() -> None:
+    made, batch = learner(), episodes()
+    output, gradient, truth, drawing = halves(made, batch)
+    made.talker_optimizer.zero_grad(set_to_none=True)
+    before = tensors(made)
+    made._discriminator_step(output, truth, drawing, batch.videos, gradient)
+    assert all(parameter.grad is None for parameter in made.talker.parameters())
+    assert not changed(before, tensors(made), "talker")
+    assert all(parameter.grad is not None for parameter in made.discriminator.parameters())
+
+
+def test_a_step_changes_everything_that_should_learn() -> None:
+    made = learner()
+    made.talker.embedder.blocks[0][1].gain.data.fill_(0.1)  # type: ignore[index, union-attr]
+    before = tensors(made)
+    made.step(episodes())
+    after = tensors(made)
+    for name, module in (("talker", made.talker), ("discriminator", made.discriminator)):
+        parameters = [f"{name}.{key}" for key, _ in module.named_parameters()]
+        stuck = set(parameters) - set(changed(before, after, name))
+        # Behind a gain of 0, query, key and value wait for the gain to move. While both hinges are open, b is flat.
+        assert not {
+            key for key in stuck if not any(part in key for part in ("query", "key", "value", "discriminator.bias"))
+        }
+    assert changed(before, after, "average")
+
+
+def test_content_network_and_perceptual_weights_never_move() -> None:
+    made = learner(identity=True)
+    before = copy.deepcopy(made.content.state_dict())
+    made.step(episodes())
+    for key, value in made.content.state_dict().items():
+        torch.testing.assert_close(value, before[key], atol=0, rtol=0)
+        assert all(parameter.grad is None for parameter in made.content.parameters())
+
+
+def test_two_discriminator_steps_for_each_talker_step() -> None:
+    made, batch = learner(), episodes()
+    for _ in range(3):
+        made.step(batch)
+    ages = {
+        name: {int(state["step"]) for state in optimizer.state_dict()["state"].values()}
+        for name, optimizer in (("talker", made.talker_optimizer), ("discriminator", made.discriminator_optimizer))
+    }
+    assert ages == {"talker": {3}, "discriminator": {6}}
+    seen = set(batch.videos.tolist())
+    assert made.rows.visits.tolist() == [6 if row in seen else 0 for row in range(len(VIDEOS))]
+    assert made.steps == 3
+
+
+def test_the_total_is_the_weighted_sum_of_the_paper() -> None:
+    made = learner(identity=True)
+    made.step(episodes())
+    metrics = made.step(episodes())
+    weights = made.settings.losses
+    expected = (
+        weights.content * metrics["loss/content"]
+        + weights.identity * metrics["loss/identity"]
+        + metrics["loss/adversarial"]
+        + weights.feature_matching * metrics["loss/feature_matching"]
+        + weights.match * metrics["loss/match"]
+    )
+    torch.testing.assert_close(metrics["loss/generator"], expected)
+    assert metrics["loss/match"] > 0
+    assert metrics["loss/identity"] > 0
+    assert metrics["embedding"].shape == (4, 16)
+    assert not any(value.requires_grad for value in metrics.values())
+
+
+def test_the_talker_is_rewarded_for_high_scores() -> None:
+    made = learner()
+    made.discriminator.bias.data.fill_(1000.0)
+    metrics = made.step(episodes())
+    assert float(metrics["loss/adversarial"]) == pytest.approx(-1000, abs=100)
+
+
+def test_learning_lowers_the_content_loss_and_keeps_the_embedding_alive() -> None:
+    made = learner(optimization__generator_rate=1e-3, losses__content=1.5)
+    losses, sizes = [], []
+    for step in range(30):
+        metrics = made.step(episodes(step % 5))
+        losses.append(float(metrics["loss/content"]))
+        sizes.append(float(metrics["embedding"].square().mean().sqrt()))
+    assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
+    assert np.mean(sizes[-5:]) > 0.3 * sizes[0]
+
+
+def test_the_embedder_gets_gradient_through_the_generator_alone() -> None:
+    made = learner(losses__match=0)
+    frames, drawings = to_unit(episodes().frames), to_unit(episodes().drawings)
+    output, _ = made.talker(frames[:, 1:], drawings[:, 1:], drawings[:, 0])
+    (output - frames[:, 0]).abs().mean().backward()
+    for name, parameter in made.talker.embedder.named_parameters():
+        assert parameter.grad is not None, name
+    assert max(float(p.grad.abs().max()) for p in made.talker.embedder.parameters() if p.grad is not None) > 1e-8
+
+
+def test_the_ff_variant_has_no_match_term() -> None:
+    made = learner(losses__match=0)
+    made.step(episodes())
+    metrics = made.step(episodes())
+    torch.testing.assert_close(
+        metrics["loss/generator"],
+        made.settings.losses.content * metrics["loss/content"]
+        + metrics["loss/adversarial"]
+        + 10 * metrics["loss/feature_matching"],
+    )
+    _, gradient, _, _ = halves(made, episodes())
+    assert gradient.abs().max() == 0
+
+
+@pytest.mark.parametrize("moves", [True, False])
+def test_match_moves_rows_only_if_asked_to(moves: bool) -> None:
+    made = learner(losses__match_moves_rows=moves)
+    made.step(episodes())
+    _, gradient, _, _ = halves(made, episodes())
+    assert bool(gradient.abs().max() > 0) is moves
+
+
+def test_the_match_gradient_draws_rows_to_the_embeddings() -> None:
+    made, batch = learner(), episodes()
+    made.step(batch)
+    frames, drawings = to_unit(batch.frames), to_unit(batch.drawings)
+    rows = made.rows.rows[batch.videos].clone()
+    with torch.no_grad():
+        made.talker.eval()
+        _, embeddings = made.talker(frames[:, 1:], drawings[:, 1:], drawings[:, 0])
+    made.rows.rows[batch.videos] = rows + 5
+    _, gradient, _, _ = halves(made, batch)
+    expected = 10 / (4 * 16)
+    torch.testing.assert_close(gradient, torch.full_like(gradient, expected))
+    assert embeddings.max() < 5
+
+
+def test_rows_get_the_match_gradient_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside the first D step only; and it is L_MCH's, so that L_ADV moves no row."""
+    made, batch = learner(), episodes()
+    made.step(batch)
+    given: list[Tensor] = []
+    step = made.rows.step
+
+    def watched(index: Tensor, gradient: Tensor) -> None:
+        given.append(gradient.clone())
+        made.rows.rows = made.rows.rows.clone()
+        step(index, gradient)
+
+    monkeypatch.setattr(made.rows, "step", watched)
+    monkeypatch.setattr(made, "_talker_step", lambda *_: (to_unit(batch.frames)[:, 0], torch.full((4, 16), 1e6), {}))
+    made.step(batch)
+    assert [bool((gradient > 5e5).all()) for gradient in given] == [True, False]
+
+
+def test_no_match_at_the_first_visit() -> None:
+    made, batch = learner(), episodes()
+    metrics = made.step(batch)
+    assert metrics["loss/match"] == 0
+    assert made.step(batch)["loss/match"] > 0
+
+
+def test_the_average_follows_its_equation() -> None:
+    made = learner(optimization__ema_decay=0.7)
+    average = [parameter.clone() for parameter in made.average.parameters()]
+    for step in range(1, 13):
+        made.step(episodes(step % 3))
+        decay = min(0.7, (1 + step) / (10 + step))
+        for place, live in enumerate(made.talker.parameters()):
+            average[place] = decay * average[place] + (1 - decay) * live.detach()
+    for ours, expected in zip(made.average.parameters(), average, strict=True):
+        torch.testing.assert_close(ours, expected, atol=1e-6, rtol=1e-4)
+        assert not ours.requires_grad
+    for ours, live in zip(made.average.buffers(), made.talker.buffers(), strict=True):
+        torch.testing.assert_close(ours, live, atol=0, rtol=0)
+    assert not made.average.training
+
+
+def test_the_same_seed_gives_the_same_run() -> None:
+    first, second, other = learner(), learner(), learner(seed=1)
+    for made in (first, second, other):
+        for step in range(2):
+            made.step(episodes(step))
+    assert not changed(tensors(first), tensors(second), "")
+    assert changed(tensors(first), tensors(other), "talker")
+
+
+def test_k_steps_save_load_and_the_rest_equal_n_steps(tmp_path: Path) -> None:
+    whole, first, second = learner(), learner(), learner(seed=0)
+    for step in range(5):
+        whole.step(episodes(step))
+    for step in range(3):
+        first.step(episodes(step))
+    state = checkpoint.State(12, 2.0, first.steps, 0, "dlib", [])
+    writer = checkpoint.CheckpointWriter(Storage(str(tmp_path)), keep=1)
+    writer.save(checkpoint.Snapshot.take(first, state))
+    writer.close()
+    for parameter in [*second.talker.parameters(), *second.discriminator.parameters()]:
+        parameter.data.normal_()
+    second.step(episodes(99))
+    place, _ = checkpoint.latest(Storage(str(tmp_path)))
+    assert checkpoint.load(place, second).episodes == 12
+    assert not changed(tensors(first), tensors(second), "")
+    for step in range(3, 5):
+        second.step(episodes(step))
+    ours, wanted = tensors(second), tensors(whole)
+    assert ours.keys() == wanted.keys()
+    assert not changed(wanted, ours, "")
+    assert second.steps == whole.steps == 5
+
+
+def test_bfloat16_autocast_keeps_master_weights_in_float32() -> None:
+    made = learner(precision="bf16")
+    metrics = made.step(episodes())
+    assert made.autocast
+    assert all(bool(torch.isfinite(value).all()) for value in metrics.values())
+    assert {parameter.dtype for parameter in made.talker.parameters()} == {torch.float32}
+    assert metrics["embedding"].dtype == torch.float32
+
+
+def test_the_step_does_not_touch_its_batch() -> None:
+    made, batch = learner(), episodes()
+    frames = batch.frames.clone()
+    made.step(batch)
+    torch.testing.assert_close(batch.frames, frames, atol=0, rtol=0)
+
+
+@pytest.mark.slow
+def test_a_full_step_of_the_paper_preset() -> None:
+    torch.set_num_threads(2)
+    settings = MetatrainSettings.resolve("paper", {"batch_size": 1})
+    content: Any = RandomContent()
+    made = MetaLearner(settings, VIDEOS, content, content, torch.device("cpu"))
+    metrics = made.step(episodes(batch=1, shots=8, size=256))
+    assert all(bool(torch.isfinite(value).all()) for value in metrics.values())
+    assert metrics["embedding"].shape == (1, 512)
+    assert metrics["embedding"].abs().max() > 0
