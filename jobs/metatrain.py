@@ -6,6 +6,12 @@
 On a cluster: ray job submit --working-dir . -- python jobs/metatrain.py clips=s3://bucket/clips output=s3://bucket/runs
 """
 
+import sys
+from pathlib import Path
+
+# The folder above is not on the path of a script, and the project need not be installed.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
 from raytalk.command import run_job
 from raytalk.learning.settings import MetatrainSettings
 

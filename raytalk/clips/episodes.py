@@ -2,7 +2,7 @@
 
 An epoch shows every clip once. The files are shuffled with (seed, epoch); the clips of each window of some files are
 shuffled together; frames are drawn with (seed, epoch, window). So episode number g of a run is the same whoever draws
-it, and a run can start again at any g. No Ray here: `raytalk.clips.feed` puts it on a cluster.
+it, and a run can start again at any g. No Ray here: `raytalk.learning.feed` puts it on a cluster.
 """
 
 import bisect

@@ -24,6 +24,8 @@ from raytalk.storage import Storage
 Columns = dict[str, npt.NDArray[Any]]
 
 _EPISODES_PER_BLOCK = 8
+_EPISODES_PER_TASK = 64
+"""at least, so that small windows do not cost a task each"""
 _WINDOWS_PER_RANGE = 1000
 
 
@@ -49,9 +51,12 @@ def training_dataset(feed: Feed, start: int, stop: int, cpus_per_task: float) ->
     """
     first, last = feed.plan.locate(start), feed.plan.locate(stop)
     windows = ray.data.range(last - first + 1, override_num_blocks=1 + (last - first) // _WINDOWS_PER_RANGE)
-    one_by_one = windows.repartition(target_num_rows_per_block=1)
+    per_window = feed.plan.episodes_per_epoch / feed.plan.windows_per_epoch
+    per_task = max(1, round(_EPISODES_PER_TASK / per_window))
     draw = partial(_draw, ray.put(feed), first, start)
-    return one_by_one.map_batches(draw, batch_size=1, num_cpus=cpus_per_task)
+    return windows.repartition(target_num_rows_per_block=per_task).map_batches(
+        draw, batch_size=per_task, num_cpus=cpus_per_task
+    )
 
 
 def to_episodes(batch: dict[str, torch.Tensor]) -> Episodes:

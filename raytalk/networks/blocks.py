@@ -73,7 +73,7 @@ class DownBlock(nn.Module):
         y = self.conv1(x if self.first else F.relu(self.norm1(x)))
         y = self.conv2(F.relu(self.norm2(y)))
         if self.down:
-                x, y = F.avg_pool2d(x, 2), F.avg_pool2d(y, 2)
+            x, y = F.avg_pool2d(x, 2), F.avg_pool2d(y, 2)
         out: Tensor = self.skip(x) + y
         return out
 
