@@ -132,7 +132,7 @@ def load_parts(clips: Storage, resolution: int) -> list[Part]:
 @torch.no_grad()
 def show(clips: Storage, run: Storage) -> Iterator[Frame]:
     """Truth, drawing and output, side by side. The embedding comes from frames of the first part alone."""
-    place, _ = checkpoint.latest(run)
+    place = checkpoint.newest(run)
     settings = MetatrainSettings.resolve(None, yaml.safe_load(place.read("config.yaml")))
     talker = Talker(settings.networks).eval()
     folder = place.local_root

@@ -193,7 +193,8 @@ def _unknown_key(key: str, known: set[str]) -> str:
 
 def _explain(item: Any) -> str:
     key = ".".join(str(part) for part in item["loc"])
+    message = item["msg"].removeprefix("Value error, ")
     if item["type"] == "missing":
         return f"setting '{key}' is required: give {key}=..."
     given = "" if isinstance(item["input"], dict) else f"={item['input']}"
-    return f"setting '{key}{given}': {item['msg'].removeprefix('Value error, ')}" if key else item["msg"]
+    return f"setting '{key}{given}': {message}" if key else message

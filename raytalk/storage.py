@@ -65,6 +65,9 @@ class Storage:
         start = self.path(folder)
         with explained(self.uri, "list"):
             found = self.filesystem.get_file_info(pafs.FileSelector(start, recursive=recursive, allow_not_found=True))
+            bucket = self.root.split("/")[0]
+            if not found and bucket and self.filesystem.get_file_info(bucket).type == pafs.FileType.NotFound:
+                raise FileNotFoundError("no such bucket")
         listed = [
             Entry(info.path[len(self.root) :].lstrip("/"), info.size or 0, info.type == pafs.FileType.Directory)
             for info in found
@@ -187,7 +190,10 @@ def _open(uri: str) -> tuple[pafs.FileSystem, str]:
     query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     if endpoint and "endpoint_override" not in query:
-        query["scheme"], _, query["endpoint_override"] = endpoint.rstrip("/").partition("://")
+        scheme, colon, address = endpoint.rstrip("/").partition("://")
+        if not colon:
+            raise StorageError(f"AWS_ENDPOINT_URL_S3={endpoint} must begin with http:// or https://")
+        query["scheme"], query["endpoint_override"] = scheme, address
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
     if region is None and "endpoint_override" in query:
         region = "us-east-1"
@@ -212,8 +218,12 @@ def _publish_locally(folder: Path, target: Path) -> None:
         if target.exists():
             old = target.with_name(f"{_ASIDE}{uuid.uuid4().hex}")
             target.rename(old)
-            aside.rename(target)
-            shutil.rmtree(old)
+            try:
+                aside.rename(target)
+            except OSError:
+                os.rename(old, target)
+                raise
+            shutil.rmtree(old, ignore_errors=True)
         else:
             aside.rename(target)
     finally:
@@ -226,9 +236,10 @@ def _advice(error: Exception) -> str:
     number = error.errno if isinstance(error, OSError) else None
     if number == errno.ENOSPC or "NO SPACE LEFT" in upper:
         return "the disk is full; free some space and give the same command again"
-    if "NOSUCHBUCKET" in upper or "BUCKET DOES NOT EXIST" in upper:
+    if "NOSUCHBUCKET" in upper or "NO SUCH BUCKET" in upper or "BUCKET DOES NOT EXIST" in upper:
         return "there is no such bucket; check its name and the endpoint"
-    if isinstance(error, PermissionError) or "ACCESSDENIED" in upper or "FORBIDDEN" in upper or "403" in upper:
+    refused = any(word in upper for word in ("ACCESSDENIED", "FORBIDDEN", "HTTP STATUS 403", "RESPONSE CODE: 403"))
+    if isinstance(error, PermissionError) or (refused and not isinstance(error, FileNotFoundError)):
         return "no permission; check who owns it, or the bucket's policy and the credentials in use"
     if "SIGNATUREDOESNOTMATCH" in upper or "INVALIDACCESSKEYID" in upper:
         return "the access key is refused; check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"

@@ -9,8 +9,18 @@ import pytest
 
 # Before anything imports Ray: tests never meet a cluster or a token of the machine they run on.
 os.environ["RAY_AUTH_MODE"] = "disabled"
+# Before anything imports torch: two threads for tiny tensors cost more than they bring.
+os.environ["OMP_NUM_THREADS"] = "1"
 os.environ.pop("RAY_ADDRESS", None)
 os.environ.pop("MLFLOW_TRACKING_URI", None)
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """Random tensors are the same in every run."""
+    import torch
+
+    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")

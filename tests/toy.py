@@ -7,6 +7,16 @@ import numpy.typing as npt
 from raytalk.clips.schema import Clip, Split, clips_to_table, write_table
 from raytalk.storage import Storage
 
+TINY_NETWORKS = {
+    "resolution": 32,
+    "min_channels": 8,
+    "max_channels": 16,
+    "attention_down": 16,
+    "attention_up": 32,
+    "adain_blocks": 1,
+}
+"""networks that cost nothing, as settings"""
+
 
 def face_landmarks(size: int, shift: tuple[float, float] = (0.0, 0.0), mouth: float = 0.2) -> npt.NDArray[np.float32]:
     """[68, 2] in pixels: a schematic face in iBUG order; `shift` in picture sizes, `mouth` is how far it is open."""

@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 Pictures = npt.NDArray[np.uint8]
 
+_IDENTITIES = pa.schema([("video_id", pa.string()), ("person_id", pa.string()), ("detector", pa.string())])
+
 
 @dataclass(frozen=True)
 class Catalog:
@@ -82,7 +84,8 @@ def read_clips(storage: Storage, path: str) -> list[Clip]:
     with explained(f"{storage.uri}/{path}", "read"), storage.filesystem.open_input_file(storage.path(path)) as file:
         try:
             return table_to_clips(pq.read_table(file, columns=CLIP_SCHEMA.names))
-        except (pa.ArrowInvalid, OSError, ValueError, KeyError) as error:
+        except (ClipsError, pa.ArrowException, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            # Missing columns and nulls where there must be none end here as well.
             raise ClipsError(f"{path} is not a readable file of clips: {str(error)[:200]}") from None
 
 
@@ -189,24 +192,34 @@ def draw_window(
     random = np.random.default_rng((plan.seed, window.epoch, window.number))
     order = random.permutation(len(clips)).tolist()
     seeds = random.integers(0, 2**63, len(clips)).tolist()
-    usable = {position: good for position in order if (good := _good_frames(clips[position], say))}
-    if not usable:
-        raise ClipsError(f"no usable clip in {', '.join(window.files)}")
-    substitutes = [position for position in order if position in usable]
+    good = {position: _good_frames(clips[position], say) for position in order}
+    substitutes = [position for position in order if good[position]]
     for offset, (position, seed) in enumerate(zip(order, seeds, strict=True)):
         number = window.first_episode + offset
         if number < start:
             continue
-        chosen = position if position in usable else substitutes[offset % len(substitutes)]
-        clip = clips[chosen]
-        assert clip is not None
-        frames, drawings, faults = _draw(clip, usable[chosen], shots, resolution, np.random.default_rng(seed))
-        yield Episode(number, clip.video_id, frames, drawings, faults + (chosen != position))
+        turn = offset % max(1, len(substitutes))
+        candidates = [position] if good[position] else []
+        for candidate in candidates + substitutes[turn:] + substitutes[:turn]:
+            clip = clips[candidate]
+            if clip is None or not good[candidate]:
+                continue
+            drawn = _draw(clip, good[candidate], shots, resolution, np.random.default_rng(seed), say)
+            if drawn is not None:
+                frames, drawings, faults = drawn
+                yield Episode(number, clip.video_id, frames, drawings, faults + (candidate != position))
+                break
+            good[candidate] = []
+        else:
+            raise ClipsError(f"no usable clip in {', '.join(window.files)}")
 
 
 def decode(data: bytes, resolution: int) -> tuple[Pictures, float] | None:
     """A square JPEG as [resolution, resolution, 3] uint8 RGB and the factor it was resized by; None if it is broken."""
-    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if _looks_whole(data) else None
+    try:
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if _looks_whole(data) else None
+    except cv2.error:  # a header that asks for more pixels than there can be
+        return None
     if picture is None or picture.shape[0] != picture.shape[1]:
         return None
     size = picture.shape[0]
@@ -225,9 +238,15 @@ def _looks_whole(data: bytes) -> bool:
 def _identities(storage: Storage, path: str) -> pa.Table | str:
     try:
         with storage.filesystem.open_input_file(storage.path(path)) as file:
-            return pq.read_table(file, columns=["video_id", "person_id", "detector"])
-    except (OSError, pa.ArrowException) as error:
+            table = pq.read_table(file, columns=_IDENTITIES.names).select(_IDENTITIES.names)
+    except (OSError, pa.ArrowException, KeyError, ValueError) as error:
         return " ".join(str(error).split())[:200]
+    text = (pa.types.is_string, pa.types.is_large_string)
+    other = [field.name for field in table.schema if not any(test(field.type) for test in text)]
+    if other:
+        return f"{', '.join(other)} must be strings"
+    empty = [name for name in _IDENTITIES.names if table[name].null_count]
+    return f"{', '.join(empty)} is missing in some rows" if empty else table.cast(_IDENTITIES)
 
 
 def _good_frames(clip: Clip | None, say: Callable[[str], None]) -> list[int]:
@@ -241,13 +260,24 @@ def _good_frames(clip: Clip | None, say: Callable[[str], None]) -> list[int]:
     ]
     if len(good) < len(clip.frames):
         say(f"clip {clip.clip_id}: {len(clip.frames) - len(good)} broken frames left out")
-    return good if len(good) >= 2 else []
+    if len(good) < 2:
+        say(f"clip {clip.clip_id} is left out: it has {len(good)} good frames and 2 are needed")
+        return []
+    return good
 
 
 def _draw(
-    clip: Clip, good: list[int], shots: int, resolution: int, random: np.random.Generator
-) -> tuple[Pictures, Pictures, int]:
-    """A target and K others; with too few frames the others repeat, but the target is never among them."""
+    clip: Clip,
+    good: list[int],
+    shots: int,
+    resolution: int,
+    random: np.random.Generator,
+    say: Callable[[str], None],
+) -> tuple[Pictures, Pictures, int] | None:
+    """A target and K others, and the number of broken frames; None if fewer than two frames can be decoded.
+
+    With too few frames the others repeat, but the target is never among them.
+    """
     order = random.permutation(good).tolist()
     faults = len(clip.frames) - len(good)
     frames: list[Pictures] = []
@@ -256,13 +286,14 @@ def _draw(
         index = order.pop()
         decoded = decode(clip.frames[index], resolution)
         if decoded is None:
+            say(f"clip {clip.clip_id}: frame {index} cannot be decoded or is not square")
             faults += 1
             continue
         picture, scale = decoded
         frames.append(picture)
         drawings.append(draw_landmarks((clip.landmarks[index] + 0.5) * scale - 0.5, resolution))
     if len(frames) < 2:
-        raise ClipsError(f"clip {clip.clip_id} has no two frames that can be decoded")
-    sources = [1 + index % (len(frames) - 1) for index in range(shots)]
-    chosen = [0, *sources]
+        say(f"clip {clip.clip_id} is left out: fewer than two of its frames can be decoded")
+        return None
+    chosen = [0, *(1 + index % (len(frames) - 1) for index in range(shots))]
     return np.stack([frames[i] for i in chosen]), np.stack([drawings[i] for i in chosen]), faults

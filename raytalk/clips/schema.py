@@ -76,6 +76,8 @@ def table_to_clips(table: pa.Table) -> list[Clip]:
     for index in range(table.num_rows):
         row = {name: table.column(name)[index] for name in CLIP_SCHEMA.names}
         frames = row["frames"].as_py()
+        if frames is None or None in frames or not row["landmarks"].is_valid:
+            raise ClipsError(f"clip {row['clip_id'].as_py()}: frames or landmarks are missing")
         points = row["landmarks"].values.flatten().flatten().to_numpy(zero_copy_only=False)
         clips.append(
             Clip(

@@ -6,7 +6,6 @@ the size of every other file, so a half-written or truncated checkpoint is told 
 
 import contextlib
 import json
-import pickle
 import queue
 import tempfile
 import threading
@@ -25,7 +24,7 @@ from raytalk.command import absolute_uri
 from raytalk.errors import CheckpointError
 from raytalk.learning.meta import MetaLearner
 from raytalk.networks.settings import NetworkSettings
-from raytalk.storage import Storage
+from raytalk.storage import Storage, join
 from raytalk.tracking import fetch_registered
 
 FORMAT = 1
@@ -91,7 +90,10 @@ class Snapshot:
 
 
 class CheckpointWriter:
-    """Publishes snapshots from a background thread and keeps the newest `keep`. An error is raised at the next call."""
+    """Publishes snapshots from a background thread, keeps the newest `keep` and deletes what a killed run left broken.
+
+    An error is raised at the next call.
+    """
 
     def __init__(self, run: Storage, keep: int) -> None:
         self.storage, self.keep = run.below(FOLDER), keep
@@ -102,7 +104,7 @@ class CheckpointWriter:
         self._thread.start()
 
     def save(self, snapshot: Snapshot) -> None:
-        """Hand over a snapshot; waits only while the one before is still being written."""
+        """Hand over a snapshot; waits only while two before it are still to be written."""
         self.raise_error()
         self._queue.put(snapshot)
 
@@ -128,14 +130,20 @@ class CheckpointWriter:
 
     def _publish(self, snapshot: Snapshot) -> None:
         name = f"episodes-{snapshot.state.episodes:09d}"
-        with tempfile.TemporaryDirectory(prefix="raytalk-checkpoint-") as folder:
-            try:
+        try:
+            with tempfile.TemporaryDirectory(prefix="raytalk-checkpoint-") as folder:
                 snapshot.write(Path(folder))
-            except (OSError, SafetensorError) as error:
-                raise CheckpointError(f"cannot write the checkpoint {name} to {folder}: {error}") from error
-            self.storage.publish(Path(folder), name, MARKER)
-        for old in names(self.storage)[: -self.keep]:
-            self.storage.delete(old)
+                self.storage.publish(Path(folder), name, MARKER)
+        except (OSError, SafetensorError, RuntimeError) as error:  # torch.save raises RuntimeError for a full disk
+            place = tempfile.gettempdir()
+            raise CheckpointError(
+                f"cannot write the checkpoint {name} to {place} (is that disk full?): {error}"
+            ) from error
+        found = {other: self.storage.exists(f"{other}/{MARKER}") for other in names(self.storage)}
+        broken = [other for other, complete in found.items() if not complete]
+        older = [other for other, complete in found.items() if complete and other != name]
+        for other in [*broken, *older[: len(older) + 1 - self.keep]]:
+            self.storage.delete(other)
 
 
 def names(checkpoints: Storage) -> list[str]:
@@ -144,11 +152,8 @@ def names(checkpoints: Storage) -> list[str]:
     return sorted(name for name in found if name.startswith("episodes-"))
 
 
-def latest(run: Storage) -> tuple[Storage, list[str]]:
-    """The newest complete checkpoint of a run, and what was wrong with newer ones.
-
-    Raises CheckpointError if there is none.
-    """
+def latest(run: Storage) -> tuple[Storage | None, list[str]]:
+    """The newest complete checkpoint of a run, None if there is none yet, and what was wrong with newer ones."""
     checkpoints = run.below(FOLDER)
     refused = []
     for name in reversed(names(checkpoints)):
@@ -159,7 +164,15 @@ def latest(run: Storage) -> tuple[Storage, list[str]]:
             refused.append(str(error))
             continue
         return place, refused
-    raise CheckpointError(f"no complete checkpoint in {checkpoints.uri}" + "".join(f"; {text}" for text in refused))
+    return None, refused
+
+
+def newest(run: Storage) -> Storage:
+    """The newest complete checkpoint of a run. Raises CheckpointError if there is none."""
+    place, refused = latest(run)
+    if place is None:
+        raise CheckpointError(f"no complete checkpoint in {join(run.uri, FOLDER)}" + "".join(f"; {t}" for t in refused))
+    return place
 
 
 def read_state(place: Storage) -> State:
@@ -168,11 +181,13 @@ def read_state(place: Storage) -> State:
     if MARKER not in sizes:
         raise CheckpointError(f"{place.uri} is not a complete checkpoint: {MARKER} is missing")
     try:
-        state = State(**json.loads(place.read(MARKER)))
-    except (ValueError, TypeError) as error:
+        loaded = json.loads(place.read(MARKER))
+        version = loaded.get("format")
+        if version != FORMAT:
+            raise CheckpointError(f"{place.uri} has format {version}; this version reads format {FORMAT}")
+        state = State(**loaded)
+    except (ValueError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{place.uri}/{MARKER} cannot be read: {error}") from None
-    if state.format != FORMAT:
-        raise CheckpointError(f"{place.uri} has format {state.format}; this version reads format {FORMAT}")
     for name, size in state.files.items():
         if sizes.get(name) != size:
             raise CheckpointError(
@@ -189,7 +204,7 @@ def found(uri: str, tracking_uri: str = "") -> Iterator[Storage]:
     """
     if not uri.startswith("models:/"):
         place = Storage(absolute_uri(uri))
-        yield place if place.exists(MARKER) else latest(place)[0]
+        yield place if place.exists(MARKER) else newest(place)
         return
     with tempfile.TemporaryDirectory(prefix="raytalk-model-") as folder:
         yield Storage(str(fetch_registered(uri, tracking_uri, Path(folder))))
@@ -208,7 +223,7 @@ def load(place: Storage, learner: MetaLearner, weights_only: bool = False) -> St
         parts = {name: _load_part(place.uri, folder / f"{name}.safetensors") for name in _PARTS}
         try:
             optimizer = torch.load(folder / "optimizer.pt", map_location="cpu", weights_only=True)
-        except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
+        except Exception as error:  # noqa: BLE001 - damage makes the unpickler raise nearly anything
             raise CheckpointError(f"{place.uri}/optimizer.pt cannot be read: {error}") from None
     modules = {
         "embedder": learner.talker.embedder,
@@ -218,12 +233,17 @@ def load(place: Storage, learner: MetaLearner, weights_only: bool = False) -> St
     }
     for name, module in modules.items():
         _compare_tensors(f"{place.uri}/{name}.safetensors", parts[name], module.state_dict())
-    learner.rows.load(parts["video_embeddings"])
+    _compare_keys(f"{place.uri}/video_embeddings.safetensors", parts["video_embeddings"], learner.rows.state())
+    optimizers = {"talker": learner.talker_optimizer, "discriminator": learner.discriminator_optimizer}
+    if not weights_only:
+        for name, own in optimizers.items():
+            _compare_optimizer(f"{place.uri}/optimizer.pt", name, optimizer, own)
+    learner.rows.load(parts["video_embeddings"], rows_only=weights_only)
     for name, module in modules.items():
         module.load_state_dict(parts[name])
     if not weights_only:
-        _load_moments(learner.talker_optimizer, optimizer["talker"])
-        _load_moments(learner.discriminator_optimizer, optimizer["discriminator"])
+        for name, own in optimizers.items():
+            _load_moments(own, optimizer[name])
         learner.steps = state.steps
     return state
 
@@ -239,7 +259,9 @@ def _load_moments(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> No
 def _compare_networks(uri: str, file: Path, here: NetworkSettings) -> None:
     try:
         there = yaml.safe_load(file.read_text())["networks"]
-    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
+        if not isinstance(there, dict):
+            raise TypeError("networks are missing")
+    except (OSError, yaml.YAMLError, KeyError, TypeError, UnicodeDecodeError) as error:
         raise CheckpointError(f"{uri}/config.yaml cannot be read: {error}") from None
     for key, value in here.model_dump(mode="json").items():
         if there.get(key) != value:
@@ -256,13 +278,34 @@ def _load_part(uri: str, file: Path) -> dict[str, Tensor]:
 
 
 def _compare_tensors(what: str, there: Mapping[str, Tensor], here: Mapping[str, Tensor]) -> None:
-    different = sorted(set(there) ^ set(here))
-    if different:
-        raise CheckpointError(f"{what} does not fit: {different[0]} is in only one of the checkpoint and this model")
+    _compare_keys(what, there, here)
     for name, tensor in here.items():
         if there[name].shape != tensor.shape:
             shapes = f"{list(there[name].shape)} in the checkpoint and {list(tensor.shape)} here"
             raise CheckpointError(f"{what} does not fit: {name} is {shapes}")
+
+
+def _compare_keys(what: str, there: Mapping[str, Tensor], here: Mapping[str, Tensor]) -> None:
+    different = sorted(set(there) ^ set(here))
+    if different:
+        raise CheckpointError(f"{what} does not fit: {different[0]} is in only one of the checkpoint and this model")
+
+
+def _compare_optimizer(what: str, name: str, there: Any, here: torch.optim.Optimizer) -> None:
+    """Whether the moments belong to these parameters: their number, names and shapes."""
+    parameters = [parameter for group in here.param_groups for parameter in group["params"]]
+    try:
+        groups, moments = there[name]["param_groups"], there[name]["state"]
+        fits = [len(group["params"]) for group in groups] == [len(group["params"]) for group in here.param_groups]
+        fits = fits and all(
+            moments[index][key].shape == parameters[index].shape
+            for index in moments
+            for key in ("exp_avg", "exp_avg_sq")
+        )
+    except (KeyError, IndexError, TypeError, AttributeError):
+        fits = False
+    if not fits:
+        raise CheckpointError(f"{what} does not fit: '{name}' is not of this model's parameters")
 
 
 def _copy(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

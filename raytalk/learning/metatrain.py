@@ -64,8 +64,8 @@ def metatrain(settings: MetatrainSettings) -> Outcome:
     _describe(settings, catalog, resumed)
     if resumed and resumed.episodes >= settings.episodes:
         print(f"nothing to do: {run.uri} has shown all {resumed.episodes:,} episodes already", flush=True)
-        return Outcome(checkpoint.latest(run)[0].uri, resumed.episodes, {})
-    _refuse_other_run(run, settings)
+        return Outcome(checkpoint.newest(run).uri, resumed.episodes, {})
+    _say_what_changed(run, settings)
     connect()
     handle = start_run(settings.tracking, run.uri, settings.name, _flat(settings), _known_run_id(run, resumed))
     run.write("run.json", json.dumps({"tracking_run": handle.run_id, "tracking_uri": handle.uri}).encode())
@@ -80,7 +80,7 @@ def metatrain(settings: MetatrainSettings) -> Outcome:
         with Tracker.open(handle) as tracker:
             tracker.finish("FINISHED" if finished else "FAILED")
     if settings.tracking.register_as:
-        place = checkpoint.latest(run)[0]
+        place = checkpoint.newest(run)
         with tempfile.TemporaryDirectory(prefix="raytalk-register-") as folder:
             version = register_checkpoint(handle, place.fetch("", Path(folder)))
         name, alias = settings.tracking.register_as, settings.tracking.alias
@@ -122,7 +122,7 @@ def _fit(job: Job, run: Storage) -> Outcome:
         raise ended["error"]
     if ended["collapsed"]:
         raise TrainingCollapsed(f"training stopped itself: {ended['collapsed']}. {_last_good(run)}")
-    return Outcome(checkpoint.latest(run)[0].uri, ended["episodes"], ended["figures"])
+    return Outcome(checkpoint.newest(run).uri, ended["episodes"], ended["figures"])
 
 
 def _rest_of_run(job: Job, cpus_per_task: float) -> ray.data.Dataset:
@@ -159,15 +159,13 @@ def _resources(settings: MetatrainSettings) -> tuple[bool, float, float]:
 
 
 def _resumed_state(run: Storage) -> checkpoint.State | None:
-    if not checkpoint.names(run.below(checkpoint.FOLDER)):
-        return None
     place, refused = checkpoint.latest(run)
     for text in refused:
         print(f"left out: {text}", flush=True)
-    return checkpoint.read_state(place)
+    return checkpoint.read_state(place) if place else None
 
 
-def _refuse_other_run(run: Storage, settings: MetatrainSettings) -> None:
+def _say_what_changed(run: Storage, settings: MetatrainSettings) -> None:
     """Say what differs from the settings that the run began with; what cannot be changed is refused by `load`."""
     if not run.exists("config.yaml"):
         return
@@ -220,6 +218,6 @@ def _flat(settings: MetatrainSettings) -> dict[str, Any]:
 
 def _last_good(run: Storage) -> str:
     try:
-        return f"The last good checkpoint is {checkpoint.latest(run)[0].uri}"
+        return f"The last good checkpoint is {checkpoint.newest(run).uri}"
     except CheckpointError:
         return "There is no checkpoint yet"

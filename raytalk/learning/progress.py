@@ -28,6 +28,7 @@ def line(figures: dict[str, float], shown: int, total: int, epoch: float) -> str
     speed = figures["speed/episodes_per_second"]
     rms = figures["embedding/rms"]
     spread = figures["embedding/between"] / rms if rms else 0.0
+    left = duration(max(0, total - shown) / speed)
     return (
         f"episodes {shown:,}/{total:,} ({shown / total:.0%}, epoch {epoch:.1f}) | "
         f"content {figures['loss/content']:.3g} identity {figures['loss/identity']:.3g} "
@@ -35,7 +36,7 @@ def line(figures: dict[str, float], shown: int, total: int, epoch: float) -> str
         f"D {figures['loss/discriminator']:.3g} "
         f"(real {figures['score/real']:+.2f}, fake {figures['score/fake']:+.2f}) | "
         f"e {rms:.2g} ±{spread:.0%} | "
-        f"{speed:.3g} episodes/s, waiting {figures['speed/waiting']:.1%} | {duration((total - shown) / speed)} left"
+        f"{speed:.3g} episodes/s, waiting {figures['speed/waiting']:.1%} | {left} left"
     )
 
 

@@ -86,6 +86,8 @@ class MetatrainSettings(JobSettings):
     """the run: the same name again resumes it"""
     checkpoint: str = ""
     """start from the weights of another run's checkpoint, a URI or models:/name@alias; a run that resumes ignores it"""
+    accept_detector: bool = False
+    """go on from a checkpoint whose clips had their landmarks from another detector"""
     episodes: int = pydantic.Field(10_900_000, ge=1)
     """episodes to show in all (75 epochs of VoxCeleb2 are 10.9 million)"""
     batch_size: int = pydantic.Field(8, ge=1)

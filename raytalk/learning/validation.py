@@ -100,7 +100,9 @@ def _pictures(clip: Clip, shots: int, targets: int, resolution: int) -> list[Pic
             drawings.append(draw_landmarks((points + 0.5) * decoded[1] - 0.5, resolution))
     if len(frames) < shots + targets:
         return None
-    picked = np.linspace(0, len(frames) - 1, targets + 2).round().astype(int)[1:-1]
+    picked = np.unique(np.linspace(0, len(frames) - 1, targets + 2).round().astype(int)[1:-1])
+    if len(picked) < targets:  # a short clip: its first frames
+        picked = np.arange(targets)
     others = np.setdiff1d(np.arange(len(frames)), picked)
     sources = others[np.linspace(0, len(others) - 1, shots).round().astype(int)]
     all_frames, all_drawings = np.stack(frames), np.stack(drawings)
@@ -123,13 +125,13 @@ def _compare(output: Tensor, truth: Tensor, content: PerceptualNetwork, suffix: 
     pairs = list(zip(to_pictures(output), to_pictures(truth), strict=True))
     ssim = [structural_similarity(ours, real, channel_axis=2) for ours, real in pairs]  # type: ignore[no-untyped-call]
     distance = [
-        float(content_loss(content(ours.to(device)), content(real.to(device))))
+        float(content_loss(content(ours.to(device)), content(real.to(device)))) * len(ours)
         for ours, real in zip(output.split(8), truth.split(8), strict=True)
     ]
     return {
         f"l1{suffix}": float(F.l1_loss(output, truth)),
         f"ssim{suffix}": float(np.mean(ssim)),
-        f"content{suffix}": float(np.mean(distance)),
+        f"content{suffix}": sum(distance) / len(output),
     }
 
 

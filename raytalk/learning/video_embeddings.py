@@ -40,7 +40,8 @@ class VideoEmbeddings:
         """
         everywhere = _gather(index)
         same = _same(everywhere)
-        means = same @ _gather(embeddings.float()) / same.sum(dim=1, keepdim=True)
+        with torch.autocast(same.device.type, enabled=False):  # bfloat16 would round W
+            means = same @ _gather(embeddings.float()) / same.sum(dim=1, keepdim=True)
         seen = self.visits[everywhere] > 0
         self.rows[everywhere] = torch.where(seen[:, None], self.rows[everywhere], means)
         return self.visits[index] > 0
@@ -71,10 +72,10 @@ class VideoEmbeddings:
         names = torch.frombuffer(bytearray("\n".join(self.video_ids).encode()), dtype=torch.uint8)
         return {"video_ids": names} | {name: getattr(self, name).detach().to("cpu", copy=True) for name in _TENSORS}
 
-    def load(self, state: dict[str, Tensor]) -> None:
+    def load(self, state: dict[str, Tensor], rows_only: bool = False) -> None:
         """Take over the rows of the videos that both know; rows of other videos keep their start.
 
-        Raises CheckpointError if the embedding size differs.
+        `rows_only` leaves Adam's moments alone, for another run. Raises CheckpointError if the embedding size differs.
         """
         if state["rows"].shape[1] != self.rows.shape[1]:
             raise CheckpointError(
@@ -85,7 +86,7 @@ class VideoEmbeddings:
         pairs = [(here, position[name]) for here, name in enumerate(self.video_ids) if name in position]
         if pairs:
             here, there = torch.tensor(pairs).unbind(dim=1)
-            for name in _TENSORS:
+            for name in ("rows", "visits") if rows_only else _TENSORS:
                 own = getattr(self, name)
                 own[here.to(own.device)] = state[name][there].to(own.device)
 

@@ -20,7 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 from raytalk.clips.episodes import Catalog
 from raytalk.clips.schema import Split
 from raytalk.console import Console
-from raytalk.errors import RaytalkError
+from raytalk.errors import CheckpointError, RaytalkError
 from raytalk.learning import checkpoint
 from raytalk.learning.feed import to_episodes
 from raytalk.learning.health import Guard, Window
@@ -130,7 +130,8 @@ class _Worker:
             if not collapsed and (done or self.episodes - validated >= settings.validation.every):
                 error = error or self._attempt(self._validate)
                 validated = self.episodes
-            if not guard.suspicious and (done or self.episodes - kept >= settings.checkpoint_every):
+            due = not guard.suspicious and self.episodes - kept >= settings.checkpoint_every
+            if not collapsed and (done or due):
                 error = error or self._attempt(self._keep)
                 kept = self.episodes
             error = _first_error(error)
@@ -160,12 +161,27 @@ class _Worker:
 
     def _resume(self) -> int:
         """Load the newest checkpoint, or the one to start from; returns the episodes shown so far."""
-        if checkpoint.names(self.run.below(checkpoint.FOLDER)):
-            return checkpoint.load(checkpoint.latest(self.run)[0], self.learner).episodes
+        place, _ = checkpoint.latest(self.run)
+        if place is not None:
+            state = checkpoint.load(place, self.learner)
+            self._check_fit(place, state)
+            return state.episodes
         if self.settings.checkpoint:
-            with checkpoint.found(self.settings.checkpoint, self.job.tracking.uri) as place:
-                checkpoint.load(place, self.learner, weights_only=True)
+            with checkpoint.found(self.settings.checkpoint, self.job.tracking.uri) as start:
+                self._check_fit(start, checkpoint.load(start, self.learner, weights_only=True))
         return 0
+
+    def _check_fit(self, place: Storage, state: checkpoint.State) -> None:
+        """Refuse drawings of another kind, and say where losses stop being comparable."""
+        detector = self.job.catalog.detectors[0]
+        if state.detector != detector and not self.settings.accept_detector:
+            raise CheckpointError(
+                f"{place.uri} was trained on landmarks by {state.detector} and these clips have them by {detector}: "
+                "preprocess with that detector, or give accept_detector=true"
+            )
+        before = [(network["name"], network["sha256"]) for network in state.perceptual]
+        if self.rank == 0 and before != [(network["name"], network["sha256"]) for network in self.perceptual]:
+            self.say(f"the networks of the content loss differ from those of {place.uri}: its losses do not compare")
 
     def _load_people(self) -> dict[str, People]:
         settings, storage = self.settings, Storage(self.settings.clips)

@@ -21,8 +21,8 @@ class Discriminator(nn.Module):
     def forward(self, frames: Tensor, drawings: Tensor, rows: Tensor) -> tuple[Tensor, list[Tensor]]:
         """frames and drawings [N, 3, H, W] in [-1, 1], rows W_i [N, embedding_size].
 
-        Returns the realism scores r = V·(W_i + w0) + b [N] float32 and the activations after each residual block,
-        which feature matching compares.
+        Returns the realism scores r = V·(W_i + w0) + b [N] float32 and the activations after each residual block
+        (and its attention), which feature matching compares.
         """
         x = torch.cat([frames, drawings], dim=1)
         activations = []

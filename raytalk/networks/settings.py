@@ -20,9 +20,9 @@ class NetworkSettings(Settings):
     max_channels: int = pydantic.Field(512, ge=8)
     """upper limit of channels, and N, the length of an embedding"""
     attention_down: int = 32
-    """height at which the embedder and the discriminator, and the generator's way down, attend to themselves"""
+    """height at which E, D and the generator's way down attend to themselves; 0: never"""
     attention_up: int = 64
-    """height at which the generator's way up attends to itself"""
+    """height at which the generator's way up attends to itself; 0: never"""
     adain_blocks: int = pydantic.Field(4, ge=1)
     """residual blocks at the generator's bottleneck (16x16)"""
     embedding_scale: float = pydantic.Field(1 / 64, gt=0)
@@ -36,6 +36,13 @@ class NetworkSettings(Settings):
             raise ValueError(f"networks.resolution={self.resolution} must be a power of two")
         if self.max_channels < self.min_channels:
             raise ValueError(f"networks.max_channels={self.max_channels} is below min_channels={self.min_channels}")
+        for name, size in (("attention_down", self.attention_down), ("attention_up", self.attention_up)):
+            possible = self.heights(GENERATOR_BOTTLENECK)
+            if name == "attention_up":
+                possible = [2 * height for height in possible]
+            if size and size not in possible:
+                sizes = ", ".join(map(str, sorted(possible)))
+                raise ValueError(f"networks.{name}={size} must be 0 or one of {sizes}")
         return self
 
     @property

@@ -1,7 +1,6 @@
 """The meta-learning step on toy people, with tiny networks and a random content network."""
 
 import copy
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from toy import face_landmarks, toy_frame
+from toy import TINY_NETWORKS, face_landmarks, toy_frame
 
 from raytalk.faces.draw import draw_landmarks
 from raytalk.learning import checkpoint
@@ -18,14 +17,7 @@ from raytalk.learning.settings import MetatrainSettings
 from raytalk.storage import Storage
 
 TINY = {
-    "networks": {
-        "resolution": 32,
-        "min_channels": 8,
-        "max_channels": 16,
-        "attention_down": 16,
-        "attention_up": 32,
-        "adain_blocks": 1,
-    },
+    "networks": TINY_NETWORKS,
     "data": {"shots": 3},
     "batch_size": 4,
 }
@@ -53,14 +45,6 @@ class RandomContent(nn.Module):
             taps.append(x)
             x = nn.functional.avg_pool2d(x, 2)
         return taps
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def learner(identity: bool = False, **layers: Any) -> MetaLearner:

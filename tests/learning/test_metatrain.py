@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file
-from toy import toy_clip, write_toy_clips
+from toy import TINY_NETWORKS, toy_clip, write_toy_clips
 
 from raytalk.clips.schema import CLIP_SCHEMA, clips_to_table, write_table
 from raytalk.errors import TrainingCollapsed
@@ -27,14 +27,7 @@ from raytalk.storage import Storage
 pytestmark = pytest.mark.ray
 
 TINY: dict[str, Any] = {
-    "networks": {
-        "resolution": 32,
-        "min_channels": 8,
-        "max_channels": 16,
-        "attention_down": 8,
-        "attention_up": 32,
-        "adain_blocks": 1,
-    },
+    "networks": TINY_NETWORKS,
     "data": {"shots": 2, "shuffle_files": 2},
     "batch_size": 4,
     "log_every": 2,

@@ -1,7 +1,6 @@
 """Validation on people held out, and its picture."""
 
 import dataclasses
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,15 +36,6 @@ class Painter(nn.Module):
         super().__init__()
         self.embedder = lambda frames, drawings: frames.mean(dim=(2, 3))
         self.generator = lambda drawings, embedding: embedding[:, :, None, None].expand_as(drawings)
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """The rows of W: a sparse Adam that follows a dense one, on one rank and on two."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,15 +14,6 @@ from raytalk.learning.video_embeddings import VideoEmbeddings
 
 SIZE = 6
 BETAS = [(0.0, 0.999), (0.9, 0.99)]
-
-
-@pytest.fixture(autouse=True)
-def seeded() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    yield
-    torch.set_num_threads(threads)
 
 
 def make(videos: int = 5, betas: tuple[float, float] = (0.0, 0.999), names: list[str] | None = None) -> VideoEmbeddings:

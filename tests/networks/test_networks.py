@@ -1,7 +1,6 @@
 """E, G and D: sizes as published, and layers against plain references."""
 
 import math
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -47,16 +46,6 @@ def randomise(module: nn.Module) -> None:
 
 def pictures(settings: NetworkSettings, number: int = 2) -> Tensor:
     return torch.rand(number, 3, settings.resolution, settings.resolution) * 2 - 1
-
-
-@pytest.fixture(autouse=True)
-def seeded() -> Iterator[None]:
-    """One thread: these networks are too small to share out."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    yield
-    torch.set_num_threads(threads)
 
 
 def test_the_paper_preset_has_the_papers_sizes() -> None:
