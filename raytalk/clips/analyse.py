@@ -12,7 +12,7 @@ from raytalk.clips.schema import Clip, Split
 from raytalk.clips.sources import Source
 from raytalk.errors import FaceError
 from raytalk.faces.crop import crop_frames
-from raytalk.faces.detect import Face, LandmarkDetector
+from raytalk.faces.face import Face, LandmarkDetector
 from raytalk.faces.video import TimedFrame, probe, sample_frames
 
 JPEG_QUALITY = 95

@@ -25,7 +25,8 @@ from raytalk.clips.ledger import REJECTED
 from raytalk.clips.schema import REJECTED_SCHEMA, Clip, Split, clips_to_table, write_table
 from raytalk.clips.sources import Source
 from raytalk.errors import FaceError, RaytalkError, StorageError, VideoError
-from raytalk.faces.detect import LandmarkDetector, make_detector
+from raytalk.faces.detect import make_detector
+from raytalk.faces.face import LandmarkDetector
 from raytalk.storage import Storage
 
 ACCEPTED = "accepted"

@@ -7,7 +7,8 @@ import dlib
 import numpy as np
 import numpy.typing as npt
 
-from raytalk.faces.detect import DLIB, Face, dlib_predictor
+from raytalk.faces.detector_files import dlib_predictor
+from raytalk.faces.face import DLIB, Face
 
 _FIRST_SIDE = 640
 """longest side of the picture that is searched, in pixels: HOG finds faces from 80 pixels on"""

@@ -14,7 +14,8 @@ import torch
 from face_alignment.utils import CENTER_Y_OFFSET, crop, flip, get_preds_fromhm
 
 from raytalk.errors import WeightsError
-from raytalk.faces.detect import FACE_ALIGNMENT, Face, ensure_fan_weights
+from raytalk.faces.detector_files import ensure_fan_weights
+from raytalk.faces.face import FACE_ALIGNMENT, Face
 
 Box = npt.NDArray[np.floating]
 """[5] left, top, right, bottom in frame pixels, score 0..1"""

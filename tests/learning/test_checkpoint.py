@@ -17,7 +17,8 @@ from toy import TINY_NETWORKS
 
 from raytalk.errors import CheckpointError, RaytalkError, StorageError
 from raytalk.learning import checkpoint
-from raytalk.learning.checkpoint import CheckpointWriter, Snapshot, State
+from raytalk.learning.checkpoint import Snapshot, State
+from raytalk.learning.checkpoint_writer import CheckpointWriter
 from raytalk.learning.meta import MetaLearner
 from raytalk.learning.settings import MetatrainSettings
 from raytalk.storage import Storage

@@ -12,6 +12,7 @@ from toy import TINY_NETWORKS, face_landmarks, toy_frame
 
 from raytalk.faces.draw import draw_landmarks
 from raytalk.learning import checkpoint
+from raytalk.learning.checkpoint_writer import CheckpointWriter
 from raytalk.learning.meta import Episodes, MetaLearner, to_unit
 from raytalk.learning.settings import MetatrainSettings
 from raytalk.storage import Storage
@@ -305,7 +306,7 @@ def test_k_steps_save_load_and_the_rest_equal_n_steps(tmp_path: Path) -> None:
     for step in range(3):
         first.step(episodes(step))
     state = checkpoint.State(12, 2.0, first.steps, 0, "dlib", [])
-    writer = checkpoint.CheckpointWriter(Storage(str(tmp_path)), keep=1)
+    writer = CheckpointWriter(Storage(str(tmp_path)), keep=1)
     writer.save(checkpoint.Snapshot.take(first, state))
     writer.close()
     for parameter in [*second.talker.parameters(), *second.discriminator.parameters()]:
