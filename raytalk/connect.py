@@ -8,7 +8,7 @@ import secrets
 import socket
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from raytalk.errors import StorageError
@@ -42,18 +42,37 @@ def connect(logs: bool = False) -> bool:
 
     ours = not ray.is_initialized()
     if ours:
-        address = os.environ.get("RAY_ADDRESS") or _cluster_here()
+        named = os.environ.get("RAY_ADDRESS")
+        address = named or _cluster_here()
         if address in (None, "local"):
             _start(logs)
         else:
-            _join(str(address), logs)
+            # Ray takes up the token of a cluster of this machine only for "auto", which never starts one either.
+            _join(str(address), named or "auto", logs)
     _quieten()
     return ours
 
 
-def storage_environment() -> dict[str, str]:
+class StorageEnvironment:
+    """Environment variables with the credentials of an object store, on their way to another process.
+
+    Not a dataclass: Ray Data takes those apart, field by field, for the metadata that it logs and exports.
+    """
+
+    def __init__(self, values: Mapping[str, str]) -> None:
+        self.values = dict(values)
+
+    def __repr__(self) -> str:
+        return f"StorageEnvironment({', '.join(self.values)})"
+
+    def apply(self) -> None:
+        """Set the variables in this process."""
+        os.environ.update(self.values)
+
+
+def storage_environment() -> StorageEnvironment:
     """What this process's environment says of S3: for actors of a cluster that was started without it."""
-    return {name: os.environ[name] for name in _STORAGE_VARIABLES if name in os.environ}
+    return StorageEnvironment({name: os.environ[name] for name in _STORAGE_VARIABLES if name in os.environ})
 
 
 @contextlib.contextmanager
@@ -84,7 +103,8 @@ def without_core_noise() -> Iterator[None]:
             os.close(stderr)
 
 
-def _join(address: str, logs: bool) -> None:
+def _join(address: str, given: str, logs: bool) -> None:
+    """given: what Ray is told, `address` or how it finds that."""
     import ray
 
     # Ray's core would end the whole process, after a while, without an exception.
@@ -94,7 +114,7 @@ def _join(address: str, logs: bool) -> None:
             "start Ray on this machine"
         )
     try:
-        ray.init(log_to_driver=logs, logging_level=logging.ERROR)
+        ray.init(address=given, log_to_driver=logs, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise StorageError(
             f"cannot join the Ray cluster at {address}: {' '.join(str(error).split())[:200]} "

@@ -71,6 +71,8 @@ def console() -> Iterator[Console]:
             try:
                 for text in ray.get(lines.fetch.remote(), timeout=30):
                     print(text, flush=True)
+            except ray.exceptions.GetTimeoutError:
+                pass  # a busy cluster: next time
             except ray.exceptions.RayError as error:
                 logger.warning("lines of the workers are lost: %s", error)
                 return

@@ -11,6 +11,7 @@ import contextlib
 import errno
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ import pyarrow.fs as pafs
 from raytalk.errors import StorageError
 
 _ASIDE = ".aside-"
+_ASIDE_SECONDS = 3600.0
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,11 @@ class Storage:
         """Whether there is a file or folder at `path`."""
         with explained(join(self.uri, path), "look for"):
             return bool(self.filesystem.get_file_info(self.path(path)).type != pafs.FileType.NotFound)
+
+    def is_file(self, path: str) -> bool:
+        """Whether `path` is a file."""
+        with explained(join(self.uri, path), "look for"):
+            return bool(self.filesystem.get_file_info(self.path(path)).type == pafs.FileType.File)
 
     def read(self, path: str) -> bytes:
         """A file's bytes."""
@@ -153,10 +160,19 @@ class Storage:
         return target
 
     def clear_aside(self) -> None:
-        """Remove what killed processes left half-written directly below this folder."""
-        if self.local_root is not None and self.local_root.is_dir():
+        """Remove what killed processes left half-written directly below this folder.
+
+        What changed within the last hour stays: another process may be writing it at this moment.
+        """
+        if self.local_root is None or not self.local_root.is_dir():
+            return
+        with explained(self.uri, "clear"):
             for leftover in self.local_root.glob(f"{_ASIDE}*"):
-                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink(missing_ok=True)
+                # A live writer may rename or finish it between any two of these calls.
+                with contextlib.suppress(FileNotFoundError):
+                    changed = max(path.stat().st_mtime for path in (leftover, *leftover.rglob("*")))
+                    if time.time() - changed > _ASIDE_SECONDS:
+                        shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
 
 
 def join(uri: str, *parts: str) -> str:

@@ -1,11 +1,13 @@
+import dataclasses
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from raytalk.connect import storage_environment, without_core_noise
+from raytalk.connect import StorageEnvironment, connect, storage_environment, without_core_noise
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -61,6 +63,36 @@ def test_what_s3_needs_is_taken_from_the_environment(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s")
     monkeypatch.delenv("AWS_SESSION_TOKEN", raising=False)
     found = storage_environment()
-    assert found["AWS_ENDPOINT_URL_S3"] == "http://there:1"
-    assert "AWS_SESSION_TOKEN" not in found
-    assert "PATH" not in found
+    assert found.values["AWS_ENDPOINT_URL_S3"] == "http://there:1"
+    assert "AWS_SESSION_TOKEN" not in found.values
+    assert "PATH" not in found.values
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "other")
+    pickle.loads(pickle.dumps(found)).apply()
+    assert os.environ["AWS_SECRET_ACCESS_KEY"] == "s"
+
+
+def test_secrets_stay_out_of_what_ray_data_says_of_its_operators() -> None:
+    from ray.data._internal.metadata_exporter import sanitize_for_struct
+
+    @dataclasses.dataclass
+    class Job:
+        environment: StorageEnvironment
+
+    environment = StorageEnvironment({"AWS_SECRET_ACCESS_KEY": "hush"})
+    for holder in (environment, {"environment": environment}, Job(environment)):
+        for said in (repr(holder), str(sanitize_for_struct(holder))):
+            assert "AWS_SECRET_ACCESS_KEY" in said
+            assert "hush" not in said
+
+
+@pytest.mark.parametrize("named", ["10.0.0.1", "ray://there:10001", ""])
+def test_a_cluster_is_joined_by_its_address(monkeypatch: pytest.MonkeyPatch, named: str) -> None:
+    import ray
+
+    asked: list[dict[str, object]] = []
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda **given: asked.append(given))
+    monkeypatch.setattr("raytalk.connect._cluster_here", lambda: "10.0.0.2")
+    monkeypatch.setenv("RAY_ADDRESS", named)
+    assert connect()
+    assert [given["address"] for given in asked] == [named or "auto"]

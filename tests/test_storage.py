@@ -169,8 +169,20 @@ def test_what_was_written_aside_is_hidden_and_cleared(tmp_path: Path) -> None:
     (tmp_path / ".aside-folder").mkdir()
     (tmp_path / ".aside-folder" / "inside").write_bytes(b"half")
     assert [entry.path for entry in storage.entries(recursive=True)] == ["keep"]
+    for path in tmp_path.rglob("*"):
+        os.utime(path, (0, 0))
     storage.clear_aside()
     assert [path.name for path in tmp_path.iterdir()] == ["keep"]
+
+
+def test_what_a_live_process_writes_aside_is_not_cleared(tmp_path: Path) -> None:
+    storage = Storage(str(tmp_path))
+    (tmp_path / ".aside-file").write_bytes(b"half")
+    (tmp_path / ".aside-folder").mkdir()
+    (tmp_path / ".aside-folder" / "growing").write_bytes(b"half")
+    os.utime(tmp_path / ".aside-folder", (0, 0))
+    storage.clear_aside()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".aside-file", ".aside-folder"]
 
 
 @pytest.mark.s3

@@ -5,12 +5,11 @@
 
 import hashlib
 import json
-import os
 import socket
 import tempfile
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,16 @@ from raytalk.clips.crash_marks import CrashMarks
 from raytalk.clips.ledger import REJECTED
 from raytalk.clips.schema import REJECTED_SCHEMA, Clip, Split, clips_to_table, write_table
 from raytalk.clips.sources import Source
-from raytalk.errors import FaceError, RaytalkError, StorageError, VideoError
+from raytalk.connect import StorageEnvironment
+from raytalk.errors import (
+    ClipsError,
+    FaceError,
+    RaytalkError,
+    SettingsError,
+    StorageError,
+    VideoError,
+    WeightsError,
+)
 from raytalk.faces.detect import make_detector
 from raytalk.faces.face import LandmarkDetector
 from raytalk.storage import Storage
@@ -82,12 +90,18 @@ class Outcome:
     seconds: float
 
 
+def fatal_error(kind: str, text: str) -> RaytalkError:
+    """The error that stopped an actor: the user's to mend if its class is one of those, else a plain RaytalkError."""
+    mendable = (StorageError, WeightsError, SettingsError, ClipsError)
+    return {each.__name__: each for each in mendable}.get(kind, RaytalkError)(text)
+
+
 class AnalyseChunk:
     """A Ray Data actor: loads its detector once, then writes one file per chunk.
 
     Takes and returns batches with a column of JSON: chunks in, outcomes out. What must stop the whole job (no
-    permission, disk full, weights missing) comes back as a row with `fatal` set, because an exception would be
-    wrapped in Ray's own and repeated.
+    permission, disk full, weights missing) comes back as a row with `fatal` and `kind` set (see `fatal_error`), because
+    an exception would be wrapped in Ray's own and repeated.
     """
 
     def __init__(
@@ -98,26 +112,32 @@ class AnalyseChunk:
         device: str,
         limits: Limits,
         run: str,
-        environment: Mapping[str, str] | None = None,
+        environment: StorageEnvironment | None = None,
     ) -> None:
-        os.environ.update(environment or {})
+        if environment is not None:
+            environment.apply()
         self._videos, self._clips, self._name, self._device = videos, clips, detector, device
         self._limits = limits
         self._marks = CrashMarks(run)
+        self._marks.remove_forgotten()
         self._detector: LandmarkDetector | None = None
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         outcomes: list[str] = []
         fatal: list[str] = []
+        kind: list[str] = []
         for text in batch["chunk"]:
             try:
                 done = self._run(Chunk.from_json(str(text)))
                 outcomes.append(json.dumps([asdict(outcome) for outcome in done]))
                 fatal.append("")
+                kind.append("")
             except RaytalkError as error:
                 outcomes.append("[]")
                 fatal.append(str(error))
-        return {"outcomes": np.array(outcomes, dtype=object), "fatal": np.array(fatal, dtype=object)}
+                kind.append(type(error).__name__)
+        columns = {"outcomes": outcomes, "fatal": fatal, "kind": kind}
+        return {name: np.array(column, dtype=object) for name, column in columns.items()}
 
     def _run(self, chunk: Chunk) -> list[Outcome]:
         if self._detector is None:

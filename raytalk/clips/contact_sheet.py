@@ -1,17 +1,19 @@
 """A picture to look at after preprocessing: of every clip a frame and its drawing."""
 
+import contextlib
 from collections.abc import Sequence
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-import pyarrow.parquet as pq
 
 from raytalk.clips.analyse import decode_jpeg
+from raytalk.clips.episodes import read_clips
 from raytalk.clips.ledger import Ledger, Written
-from raytalk.clips.schema import Clip, table_to_clips
+from raytalk.clips.schema import Clip
+from raytalk.errors import ClipsError
 from raytalk.faces.draw import draw_landmarks
-from raytalk.storage import Storage, explained
+from raytalk.storage import Storage
 
 FILE = "contact-sheet.png"
 _MOST = 60
@@ -20,22 +22,27 @@ _SIDE = 160
 _CAPTION = 18
 
 
-def write_contact_sheet(storage: Storage, ledger: Ledger) -> int:
-    """Write `contact-sheet.png` into the clips folder; returns how many clips it shows (0: none was written)."""
-    chosen = _chosen(ledger.clips)
-    clips = _load(storage, chosen)
-    if clips:
-        _, data = cv2.imencode(".png", contact_sheet(clips)[..., ::-1])
-        storage.write(FILE, data.tobytes())
-    return len(clips)
+def write_contact_sheet(storage: Storage, ledger: Ledger) -> bool:
+    """Write `contact-sheet.png` into the clips folder; False if there is no clip to show."""
+    sheet = contact_sheet(_load(storage, _chosen(ledger.clips)))
+    if sheet is None:
+        return False
+    _, data = cv2.imencode(".png", sheet[..., ::-1])
+    storage.write(FILE, data.tobytes())
+    return True
 
 
-def contact_sheet(clips: Sequence[Clip]) -> npt.NDArray[np.uint8]:
+def contact_sheet(clips: Sequence[Clip]) -> npt.NDArray[np.uint8] | None:
     """One tile per clip: its first, middle and last frame, the drawing of the middle one alone and laid over it.
 
-    Returns an RGB picture, uint8.
+    Returns an RGB picture, uint8. Damaged clips are left out; None if no other is there.
     """
-    tiles = [_tile(clip) for clip in clips]
+    tiles = []
+    for clip in clips:
+        with contextlib.suppress(ValueError, IndexError, cv2.error):
+            tiles.append(_tile(clip))
+    if not tiles:
+        return None
     blank = np.zeros_like(tiles[0])
     rows = [tiles[start : start + _COLUMNS] for start in range(0, len(tiles), _COLUMNS)]
     columns = min(_COLUMNS, len(tiles))
@@ -73,6 +80,7 @@ def _load(storage: Storage, chosen: Sequence[Written]) -> list[Clip]:
         files.setdefault(clip.file, set()).add(clip.clip_id)
     clips: list[Clip] = []
     for file, wanted in files.items():
-        with explained(storage.uri, "read"), storage.filesystem.open_input_file(storage.path(file)) as stream:
-            clips += [clip for clip in table_to_clips(pq.read_table(stream)) if clip.clip_id in wanted]
+        # The clips are made: a damaged file only goes unseen.
+        with contextlib.suppress(ClipsError):
+            clips += [clip for clip in read_clips(storage, file) if clip.clip_id in wanted]
     return sorted(clips, key=lambda clip: clip.clip_id)

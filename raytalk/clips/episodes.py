@@ -54,7 +54,8 @@ class Catalog:
 def scan(storage: Storage, split: Split) -> Catalog:
     """Look over the clips of a split. Broken files are left out and named.
 
-    Raises ClipsError if there is no usable clip.
+    Raises ClipsError if there is no usable clip, StorageError if a file cannot be fetched: leaving it out would change
+    the run.
     """
     listed = [entry for entry in storage.entries(split) if entry.path.endswith(".parquet")]
     with ThreadPoolExecutor(16) as pool:
@@ -236,11 +237,16 @@ def _looks_whole(data: bytes) -> bool:
 
 
 def _identities(storage: Storage, path: str) -> pa.Table | str:
-    try:
-        with storage.filesystem.open_input_file(storage.path(path)) as file:
+    if not storage.is_file(path):
+        return "not a file"
+    with explained(f"{storage.uri}/{path}", "read"), storage.filesystem.open_input_file(storage.path(path)) as file:
+        try:
             table = pq.read_table(file, columns=_IDENTITIES.names).select(_IDENTITIES.names)
-    except (OSError, pa.ArrowException, KeyError, ValueError) as error:
-        return " ".join(str(error).split())[:200]
+        except (OSError, pa.ArrowException, KeyError, ValueError) as error:
+            reason = " ".join(str(error).split())[:200]
+            if isinstance(error, OSError) and not any(word in reason.lower() for word in ("thrift", "parquet", "page")):
+                raise  # not damage: the store did not give the bytes
+            return reason
     text = (pa.types.is_string, pa.types.is_large_string)
     other = [field.name for field in table.schema if not any(test(field.type) for test in text)]
     if other:

@@ -1,6 +1,8 @@
 """What a clips folder holds already: the clips written, and the material rejected with its reason."""
 
-from collections.abc import Sequence
+import io
+import uuid
+from collections.abc import Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,9 +14,11 @@ import pyarrow.parquet as pq
 
 from raytalk.clips.schema import REJECTED_SCHEMA, SPLITS, Split, write_table
 from raytalk.errors import ClipsError
-from raytalk.storage import Storage, explained
+from raytalk.storage import Storage, explained, join
 
 REJECTED = "rejected"
+
+_DAMAGED = (pa.ArrowInvalid, pa.ArrowKeyError, pa.ArrowTypeError, pa.ArrowNotImplementedError)
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,8 @@ class Ledger:
     clips: list[Written] = field(default_factory=list)
     rejected: list[dict[str, str]] = field(default_factory=list)
     """rows of REJECTED_SCHEMA"""
+    left_out: dict[str, str] = field(default_factory=dict)
+    """damaged files, relative to the clips folder, and why"""
 
     @property
     def splits_of_people(self) -> dict[str, Split]:
@@ -48,17 +54,22 @@ class Ledger:
 
     @classmethod
     def read(cls, storage: Storage) -> "Ledger":
-        """Read identifiers and reasons (no pictures). Raises ClipsError naming a file that is not Parquet."""
+        """Read identifiers and reasons (no pictures). Damaged files are left out and named in `left_out`.
+
+        Raises StorageError if a file cannot be read at all.
+        """
         ledger = cls()
         for split in SPLITS:
             names = ["clip_id", "person_id", "detector"]
-            for file, table in _tables(storage, split, names):
+            for file, table in _tables(storage, split, names, ledger.left_out):
                 for row in table.to_pylist():
                     ledger.clips.append(Written(split=split, file=file, **row))
-        for _, table in _tables(storage, REJECTED, REJECTED_SCHEMA.names):
-            ledger.rejected.extend(table.to_pylist())
         written = {clip.clip_id for clip in ledger.clips}
-        ledger.rejected = [row for row in ledger.rejected if row["clip_id"] not in written]
+        # One row a video: a killed run may have left two.
+        rejected: dict[str, dict[str, str]] = {}
+        for _, table in _tables(storage, REJECTED, REJECTED_SCHEMA.names, ledger.left_out):
+            rejected |= {row["clip_id"]: row for row in table.to_pylist() if row["clip_id"] not in written}
+        ledger.rejected = list(rejected.values())
         return ledger
 
 
@@ -80,6 +91,21 @@ def drop_doubled(storage: Storage, ledger: Ledger) -> Ledger:
     return Ledger.read(storage) if doubled else ledger
 
 
+def forget_rejected(storage: Storage, ledger: Ledger, clip_ids: Set[str]) -> None:
+    """Drop the rejections of these clips. All others are written into one file before the old files go."""
+    kept = [row for row in ledger.rejected if row["clip_id"] not in clip_ids]
+    if len(kept) == len(ledger.rejected):
+        return
+    old = [entry.path for entry in storage.entries(REJECTED) if entry.path.endswith(".parquet")]
+    if kept:
+        name = f"{REJECTED}/kept-{uuid.uuid4().hex[:16]}.parquet"
+        write_table(storage, name, pa.Table.from_pylist(kept, schema=REJECTED_SCHEMA))
+    for file in old:
+        if file not in ledger.left_out:
+            storage.delete(file)
+    ledger.rejected = kept
+
+
 def resolution_of(storage: Storage, ledger: Ledger) -> int | None:
     """Side of the pictures in pixels, from the first clip; None if there is none."""
     if not ledger.clips:
@@ -93,21 +119,39 @@ def resolution_of(storage: Storage, ledger: Ledger) -> int | None:
     return int(picture.shape[0])
 
 
-def _tables(storage: Storage, folder: str, columns: Sequence[str]) -> list[tuple[str, pa.Table]]:
+def _tables(
+    storage: Storage, folder: str, columns: Sequence[str], left_out: dict[str, str]
+) -> list[tuple[str, pa.Table]]:
+    """The tables of a folder by file; damaged files go to `left_out` instead."""
     files = [entry.path for entry in storage.entries(folder) if entry.path.endswith(".parquet")]
-
-    def read(file: str) -> tuple[str, pa.Table]:
-        with explained(storage.uri, "read"):
-            stream = storage.filesystem.open_input_file(storage.path(file))
-        with stream:
-            try:
-                return file, pq.read_table(stream, columns=list(columns))
-            except (pa.ArrowInvalid, pa.ArrowKeyError) as error:
-                raise ClipsError(
-                    f"{file} in {storage.uri} is not a whole Parquet file of clips ({str(error)[:100]}): "
-                    "delete it, and run the same command again to make its clips anew"
-                ) from error
-
     with ThreadPoolExecutor(16) as pool:
-        found: list[Any] = list(pool.map(read, files))
+        read = list(pool.map(lambda file: _table(storage, file, columns), files))
+    found = []
+    for file, table in zip(files, read, strict=True):
+        if isinstance(table, str):
+            left_out[file] = table
+        else:
+            found.append((file, table))
     return found
+
+
+def _table(storage: Storage, file: str, columns: Sequence[str]) -> Any:
+    """A pa.Table, or a str that says why the file is damaged."""
+    with explained(join(storage.uri, file), "read"):
+        stream = storage.filesystem.open_input_file(storage.path(file))
+    with stream:
+        try:
+            return pq.read_table(stream, columns=list(columns))
+        except _DAMAGED as error:
+            return _why(error)
+        except OSError:
+            # Damaged content, or a failing disk or network: reading the bytes alone tells.
+            data = storage.read(file)
+    try:
+        return pq.read_table(io.BytesIO(data), columns=list(columns))
+    except (OSError, *_DAMAGED) as error:
+        return _why(error)
+
+
+def _why(error: Exception) -> str:
+    return " ".join(str(error).split())[:100]

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pydantic import Field
 
 from raytalk.clips.analyse import Limits
-from raytalk.clips.chunks import AnalyseChunk, Outcome, make_chunks
+from raytalk.clips.chunks import AnalyseChunk, Outcome, fatal_error, make_chunks
 from raytalk.clips.contact_sheet import FILE as CONTACT_SHEET
 from raytalk.clips.contact_sheet import write_contact_sheet
-from raytalk.clips.ledger import REJECTED, Ledger, drop_doubled, resolution_of
+from raytalk.clips.crash_marks import CrashMarks
+from raytalk.clips.ledger import REJECTED, Ledger, drop_doubled, forget_rejected, resolution_of
 from raytalk.clips.progress import Progress
 from raytalk.clips.schema import SPLITS, Split
 from raytalk.clips.sources import Layout, Source, list_sources
@@ -24,7 +25,7 @@ from raytalk.clips.summary import summary
 from raytalk.command import absolute_uri
 from raytalk.config import JobSettings
 from raytalk.connect import connect, storage_environment, without_core_noise
-from raytalk.errors import RaytalkError, SettingsError, StorageError
+from raytalk.errors import RaytalkError, SettingsError
 from raytalk.faces.detect import AUTO, resolve_detector
 from raytalk.storage import Storage, join
 
@@ -97,6 +98,8 @@ def preprocess(settings: PreprocessSettings) -> Ledger:
     storage = Storage(clips)
     plan = make_plan(settings, Storage(videos), storage)
     done = len(plan.sources) - len(plan.work)
+    for file, why in plan.before.left_out.items():
+        print(f"left out: {join(clips, file)} is not a whole Parquet file of clips ({why}): delete it", flush=True)
     print(f"{len(plan.sources)} videos in {videos}" + (f", {done} done before" if done else ""), flush=True)
     if plan.work:
         limits = Limits(settings.resolution, settings.frames_per_clip, settings.min_frames, settings.min_face)
@@ -120,9 +123,8 @@ def make_plan(settings: PreprocessSettings, videos: Storage, clips: Storage) -> 
     _check_writable(clips)
     for folder in (*SPLITS, REJECTED):
         clips.below(folder).clear_aside()
-    if settings.retry_rejected and before.rejected:
-        clips.delete(REJECTED)
-        before.rejected = []
+    if settings.retry_rejected:
+        forget_rejected(clips, before, {source.clip_id for source in sources})
     known = before.splits_of_people
     done = {clip.clip_id for clip in before.clips} | {row["clip_id"] for row in before.rejected}
     ahead = [source for source in sources if source.clip_id not in done]
@@ -187,6 +189,7 @@ def _analyse(
     actors = settings.actors or _room(settings)
     chunks = make_chunks(plan.work, settings.max_clips_per_file, actors)
     actors = min(actors, len(chunks))
+    run = uuid.uuid4().hex[:12]
     print(f"{len(plan.work)} to analyse with {plan.detector} in {actors} processes", flush=True)
     dataset = ray.data.from_items(
         [{"chunk": chunk.to_json()} for chunk in chunks], override_num_blocks=min(len(chunks), _MOST_BLOCKS)
@@ -202,25 +205,27 @@ def _analyse(
             "detector": plan.detector,
             "device": "cuda" if settings.gpus_per_actor else "cpu",
             "limits": limits,
-            "run": uuid.uuid4().hex[:12],
+            "run": run,
             "environment": storage_environment(),
         },
     )
     try:
         with without_core_noise():
             for batch in dataset.iter_batches(batch_size=None, prefetch_batches=0):
-                for text, fatal in zip(batch["outcomes"], batch["fatal"], strict=True):
+                for text, fatal, kind in zip(batch["outcomes"], batch["fatal"], batch["kind"], strict=True):
                     if fatal:
                         if ours:
                             # Otherwise Ray reports every task that is stopped half-way.
                             ray.shutdown()
-                        raise StorageError(str(fatal))
+                        raise fatal_error(str(kind), str(fatal))
                     yield [Outcome(**outcome) for outcome in json.loads(str(text))]
     except RayError as error:
         raise RaytalkError(
             f"the detector processes failed ({' '.join(str(error).split())[-300:]}); "
             "the same command goes on with what is left"
         ) from error
+    finally:
+        CrashMarks(run).remove()
 
 
 def _room(settings: PreprocessSettings) -> int:

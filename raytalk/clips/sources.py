@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 from typing import Literal, get_args
 
 from raytalk.clips.splits import Fold
-from raytalk.errors import ClipsError, SettingsError, StorageError
+from raytalk.errors import ClipsError, SettingsError
 from raytalk.storage import Storage, join
 
 Layout = Literal["folder", "voxceleb1", "voxceleb2"]
@@ -75,8 +75,6 @@ def _explain_nothing(storage: Storage) -> None:
         raise ClipsError(
             f"there is no video in {storage.uri} (looked for {', '.join(sorted(VIDEO_SUFFIXES))} below it)"
         )
-    if storage.local_root is None and not Storage(f"s3://{storage.root.split('/')[0]}").exists():
-        raise StorageError(f"cannot list {storage.uri}: there is no such bucket; check its name and the endpoint")
     raise ClipsError(f"there is no folder {storage.uri}: check the setting videos")
 
 

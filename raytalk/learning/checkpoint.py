@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from raytalk.command import absolute_uri
-from raytalk.errors import CheckpointError
+from raytalk.errors import CheckpointError, TrainingCollapsed
 from raytalk.learning.meta import MetaLearner
 from raytalk.networks.settings import NetworkSettings
 from raytalk.storage import Storage, join
@@ -78,7 +78,11 @@ class Snapshot:
         return Snapshot(state, learner.settings.to_yaml(), parts, optimizer)
 
     def write(self, folder: Path) -> None:
-        """Write the files into a local folder, the marker last."""
+        """Write the files into a local folder, the marker last. Raises TrainingCollapsed if a number is not finite."""
+        for name, tensors in self.parts.items():
+            for key, tensor in tensors.items():
+                if not torch.isfinite(tensor).all():
+                    raise TrainingCollapsed(f"{name}.{key} is not finite: no checkpoint of it is kept")
         (folder / "config.yaml").write_text(self.config)
         for name, tensors in self.parts.items():
             save_file(tensors, folder / f"{name}.safetensors")
@@ -94,7 +98,10 @@ def names(checkpoints: Storage) -> list[str]:
 
 
 def latest(run: Storage) -> tuple[Storage | None, list[str]]:
-    """The newest complete checkpoint of a run, None if there is none yet, and what was wrong with newer ones."""
+    """The newest complete checkpoint of a run, None if there is none yet, and what was wrong with newer ones.
+
+    Raises CheckpointError if there are whole ones and none can be used: a run must not start over on top of them.
+    """
     checkpoints = run.below(FOLDER)
     refused = []
     for name in reversed(names(checkpoints)):
@@ -105,6 +112,11 @@ def latest(run: Storage) -> tuple[Storage | None, list[str]]:
             refused.append(str(error))
             continue
         return place, refused
+    if any(checkpoints.exists(f"{name}/{MARKER}") for name in names(checkpoints)):
+        why = "; ".join(refused)
+        raise CheckpointError(
+            f"no checkpoint in {checkpoints.uri} can be used ({why}): move them away or give another name"
+        )
     return None, refused
 
 
@@ -127,9 +139,10 @@ def read_state(place: Storage) -> State:
         if version != FORMAT:
             raise CheckpointError(f"{place.uri} has format {version}; this version reads format {FORMAT}")
         state = State(**loaded)
+        expected = dict(state.files.items())
     except (ValueError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{place.uri}/{MARKER} cannot be read: {error}") from None
-    for name, size in state.files.items():
+    for name, size in expected.items():
         if sizes.get(name) != size:
             raise CheckpointError(
                 f"{place.uri} is not complete: {name} has {sizes.get(name, 0)} bytes instead of {size}"

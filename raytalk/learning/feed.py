@@ -6,7 +6,7 @@ the last checkpoint's episode.
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import Any
 
@@ -40,7 +40,7 @@ class Feed:
     shots: int
     resolution: int
     console: Console
-    environment: dict[str, str]
+    environment: dict[str, str] = field(repr=False)
     """what the driver's environment says of the object store"""
 
 

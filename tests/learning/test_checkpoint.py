@@ -235,6 +235,13 @@ def test_no_checkpoint_at_all(run: Storage) -> None:
     assert checkpoint.latest(run) == (None, [])
 
 
+def test_a_run_does_not_start_over_on_top_of_checkpoints_that_cannot_be_used(run: Storage) -> None:
+    place = write(run, trained(), 20)
+    place.write("generator.safetensors", b"")
+    with pytest.raises(CheckpointError, match=r"can be used .*generator.safetensors has 0 bytes.*give another name"):
+        checkpoint.latest(run)
+
+
 @pytest.mark.parametrize(
     ("key", "value"), [("adain_blocks", 2), ("max_channels", 32), ("embedding_scale", 0.5), ("attention_up", 0)]
 )

@@ -93,6 +93,8 @@ def test_two_workers_train_validate_track_and_keep_checkpoints(
     again = run(clips, tmp_path, workers=2, episodes=32)
     assert again.checkpoint == outcome.checkpoint
     assert "nothing to do" in capsys.readouterr().out
+    run(clips, tmp_path, workers=2, episodes=32, **{"tracking.register_as": "later"})
+    assert "registered models:/later/1" in capsys.readouterr().out
 
     store = f"sqlite:///{tmp_path / 'metatrain' / 'mlflow.db'}"
     other = {"tracking.uri": store, "checkpoint": "models:/toy@latest", "name": "other"}
@@ -151,7 +153,8 @@ def test_broken_material_is_left_out_counted_and_named(
     broken.frames[3] = broken.frames[3][: len(broken.frames[3]) // 2]
     write_table(Storage(str(folder)), "train/part-truncated.parquet", clips_to_table([broken]))
     assert pq.read_schema(folder / "train" / "part-truncated.parquet").names == CLIP_SCHEMA.names
-    run(str(folder), tmp_path, episodes=16, **{"tracking.uri": "none"})
+    outcome = run(str(folder), tmp_path, episodes=18, **{"tracking.uri": "none"})
+    assert outcome.episodes == 20, "whole batches of 4"
     printed = capsys.readouterr().out
     assert "left out: train/part-zero.parquet" in printed
     assert "clip person77/video0/0: 1 broken frames left out" in printed
