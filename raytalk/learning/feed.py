@@ -4,9 +4,8 @@ One dataset covers the rest of the run, so there is no pause between epochs, and
 the last checkpoint's episode.
 """
 
-import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
 
@@ -17,6 +16,7 @@ import ray.data
 import torch
 
 from raytalk.clips.episodes import Plan, draw_window
+from raytalk.connect import StorageEnvironment
 from raytalk.console import Console
 from raytalk.learning.meta import Episodes
 from raytalk.storage import Storage
@@ -40,7 +40,7 @@ class Feed:
     shots: int
     resolution: int
     console: Console
-    environment: dict[str, str] = field(repr=False)
+    environment: StorageEnvironment
     """what the driver's environment says of the object store"""
 
 
@@ -96,7 +96,7 @@ def _columns(rows: list[tuple[Any, ...]]) -> Columns:
 @lru_cache(maxsize=2)
 def _fetched(feed: "ray.ObjectRef[Feed]") -> Feed:
     job = ray.get(feed)
-    os.environ.update(job.environment)
+    job.environment.apply()
     return job
 
 

@@ -5,7 +5,6 @@ the same decisions at the same step, so that a run ends, stops or fails everywhe
 """
 
 import json
-import os
 import tempfile
 import uuid
 from dataclasses import dataclass
@@ -158,7 +157,7 @@ def _mendable(failure: BaseException) -> RaytalkError:
 
 def _rest_of_run(job: Job, cpus_per_task: float) -> ray.data.Dataset:
     """Called whenever workers start or restart: the episodes that the newest checkpoint has not seen."""
-    os.environ.update(job.environment)
+    job.environment.apply()
     state = _resumed_state(Storage(job.run))
     settings, catalog = job.settings, job.catalog
     plan = Plan(tuple(catalog.files), tuple(catalog.counts), settings.seed, settings.data.shuffle_files)

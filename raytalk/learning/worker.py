@@ -19,6 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from raytalk.clips.episodes import Catalog
 from raytalk.clips.schema import Split
+from raytalk.connect import StorageEnvironment
 from raytalk.console import Console
 from raytalk.errors import CheckpointError, RaytalkError
 from raytalk.learning import checkpoint
@@ -48,7 +49,7 @@ class Job:
     """name of a set of people to its split"""
     tracking: RunHandle = field(repr=False)
     console: Console
-    environment: dict[str, str] = field(repr=False)
+    environment: StorageEnvironment
     """what the driver's environment says of the object store"""
 
 
@@ -69,7 +70,7 @@ def train_worker(config: dict[str, Any]) -> dict[str, Any]:
     """
     job: Job = config["job"]
     try:
-        os.environ.update(job.environment)
+        job.environment.apply()
         # Before anything that needs all ranks: a file may be missing on one node alone.
         networks, error = _attempt(lambda: _perceptual(job.settings))
         if (error := _first_error(error)) is not None or networks is None:
