@@ -20,10 +20,9 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from raytalk.clips.episodes import decode, read_clips, scan
+from raytalk.clips.episodes import decode_and_draw, read_clips, scan
 from raytalk.clips.schema import Clip
 from raytalk.errors import RaytalkError
-from raytalk.faces.draw import draw_landmarks
 from raytalk.faces.video import Frame, probe, read_frames, write_video
 from raytalk.learning import checkpoint
 from raytalk.learning.meta import Talker, to_unit
@@ -122,10 +121,9 @@ def load_parts(clips: Storage, resolution: int) -> list[Part]:
             found += read_clips(clips, path)
     parts = []
     for clip in sorted(found, key=lambda clip: clip.person_id):
-        decoded = [(decode(data, resolution), points) for data, points in zip(clip.frames, clip.landmarks, strict=True)]
-        good = [(picture, points) for picture, points in decoded if picture is not None]
-        drawings = [draw_landmarks((points + 0.5) * scale - 0.5, resolution) for (_, scale), points in good]
-        parts.append(Part(clip.split, [frame for (frame, _), _ in good], drawings))
+        pairs = [decode_and_draw(clip, index, resolution) for index in range(len(clip.frames))]
+        good = [pair for pair in pairs if pair is not None]
+        parts.append(Part(clip.split, [frame for frame, _ in good], [drawing for _, drawing in good]))
     return parts
 
 

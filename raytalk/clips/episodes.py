@@ -231,6 +231,17 @@ def decode(data: bytes, resolution: int) -> tuple[Pictures, float] | None:
     return np.asarray(picture, np.uint8), resolution / size
 
 
+def decode_and_draw(clip: Clip, index: int, resolution: int) -> tuple[Pictures, Pictures] | None:
+    """One frame of a clip and its drawing, both [resolution, resolution, 3] uint8 RGB; None if either is broken."""
+    points = clip.landmarks[index]
+    decoded = decode(clip.frames[index], resolution) if np.isfinite(points).all() else None
+    if decoded is None:
+        return None
+    picture, scale = decoded
+    # Pixel centres are at whole numbers: the corner of the picture is what stays in place.
+    return picture, draw_landmarks((points + 0.5) * scale - 0.5, resolution)
+
+
 def _looks_whole(data: bytes) -> bool:
     """Whether a JPEG has its first and last marker: a truncated one would decode to half a picture."""
     return data[:2] == b"\xff\xd8" and b"\xff\xd9" in data[-16:]
@@ -290,14 +301,13 @@ def _draw(
     drawings: list[Pictures] = []
     while order and len(frames) < 1 + shots:
         index = order.pop()
-        decoded = decode(clip.frames[index], resolution)
-        if decoded is None:
+        pair = decode_and_draw(clip, index, resolution)
+        if pair is None:
             say(f"clip {clip.clip_id}: frame {index} cannot be decoded or is not square")
             faults += 1
             continue
-        picture, scale = decoded
-        frames.append(picture)
-        drawings.append(draw_landmarks((clip.landmarks[index] + 0.5) * scale - 0.5, resolution))
+        frames.append(pair[0])
+        drawings.append(pair[1])
     if len(frames) < 2:
         say(f"clip {clip.clip_id} is left out: fewer than two of its frames can be decoded")
         return None

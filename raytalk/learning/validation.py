@@ -14,10 +14,9 @@ import torch.nn.functional as F
 from skimage.metrics import structural_similarity
 from torch import Tensor
 
-from raytalk.clips.episodes import decode, read_clips, scan
+from raytalk.clips.episodes import decode_and_draw, read_clips, scan
 from raytalk.clips.schema import Clip, Split
 from raytalk.errors import ClipsError
-from raytalk.faces.draw import draw_landmarks
 from raytalk.learning.losses import content_loss
 from raytalk.learning.meta import Talker, to_unit
 from raytalk.networks.perceptual import PerceptualNetwork
@@ -92,14 +91,11 @@ def to_pictures(frames: Tensor) -> Pictures:
 
 def _pictures(clip: Clip, shots: int, targets: int, resolution: int) -> list[Pictures] | None:
     """Sources, their drawings, targets, their drawings; sources and targets alternate over the clip."""
-    frames, drawings = [], []
-    for data, points in zip(clip.frames, clip.landmarks, strict=True):
-        decoded = decode(data, resolution)
-        if decoded is not None and np.isfinite(points).all():
-            frames.append(decoded[0])
-            drawings.append(draw_landmarks((points + 0.5) * decoded[1] - 0.5, resolution))
-    if len(frames) < shots + targets:
+    pairs = [decode_and_draw(clip, index, resolution) for index in range(len(clip.frames))]
+    good = [pair for pair in pairs if pair is not None]
+    if len(good) < shots + targets:
         return None
+    frames, drawings = zip(*good, strict=True)
     picked = np.unique(np.linspace(0, len(frames) - 1, targets + 2).round().astype(int)[1:-1])
     if len(picked) < targets:  # a short clip: its first frames
         picked = np.arange(targets)
