@@ -29,7 +29,7 @@ from raytalk.errors import CheckpointError, ClipsError, RaytalkError, SettingsEr
 from raytalk.learning import checkpoint
 from raytalk.learning.feed import Feed, training_dataset
 from raytalk.learning.settings import MetatrainSettings
-from raytalk.learning.worker import Job, train_worker
+from raytalk.learning.worker import Ended, Job, train_worker
 from raytalk.storage import Storage, join
 from raytalk.tracking import RunHandle, Tracker, register_checkpoint, start_run
 
@@ -131,12 +131,12 @@ def _fit(job: Job, run: Storage, resources: tuple[bool, float, float]) -> Outcom
         raise _mendable(failure) from failure
     finally:
         run.delete("ray")
-    ended: dict[str, Any] = result.return_value  # type: ignore[attr-defined]
-    if ended["error"] is not None:
-        raise ended["error"]
-    if ended["collapsed"]:
-        raise TrainingCollapsed(f"training stopped itself: {ended['collapsed']}. {_last_good(run)}")
-    return Outcome(checkpoint.newest(run).uri, ended["episodes"], ended["figures"])
+    ended: Ended = result.return_value  # type: ignore[attr-defined]
+    if ended.error is not None:
+        raise ended.error
+    if ended.collapsed:
+        raise TrainingCollapsed(f"training stopped itself: {ended.collapsed}. {_last_good(run)}")
+    return Outcome(checkpoint.newest(run).uri, ended.episodes, ended.figures)
 
 
 def _mendable(failure: BaseException) -> RaytalkError:

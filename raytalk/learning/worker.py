@@ -63,7 +63,7 @@ class Ended:
     error: RaytalkError | None = None
 
 
-def train_worker(config: dict[str, Any]) -> dict[str, Any]:
+def train_worker(config: dict[str, Any]) -> Ended:
     """Ray Train's worker function; rank 0's return value becomes the result.
 
     A RaytalkError is returned, not raised: restarting would only meet it again.
@@ -74,11 +74,11 @@ def train_worker(config: dict[str, Any]) -> dict[str, Any]:
         # Before anything that needs all ranks: a file may be missing on one node alone.
         networks, error = _attempt(lambda: _perceptual(job.settings))
         if (error := _first_error(error)) is not None or networks is None:
-            return vars(Ended(0, {}, error=error))
+            return Ended(0, {}, error=error)
         worker, error = _attempt(lambda: _Worker(job, *networks))
         if (error := _first_error(error)) is not None or worker is None:
-            return vars(Ended(0, {}, error=error))
-        return vars(worker.train())
+            return Ended(0, {}, error=error)
+        return worker.train()
     except Exception as unexpected:
         job.console.say(f"a worker failed: {type(unexpected).__name__}: {str(unexpected)[:500]}")
         raise
