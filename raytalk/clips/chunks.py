@@ -5,39 +5,27 @@
 
 import hashlib
 import json
-import socket
 import tempfile
 import time
 import traceback
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
-import numpy as np
 import pyarrow as pa
 
+from raytalk.clips.actors import ACCEPTED, ChunkActor, Outcome, check_shared, chunk_size, file_name, raise_if_exhausted
 from raytalk.clips.analyse import Limits, analyse_video
 from raytalk.clips.crash_marks import CrashMarks
 from raytalk.clips.ledger import REJECTED
 from raytalk.clips.schema import REJECTED_SCHEMA, Clip, Split, clips_to_table, write_table
 from raytalk.clips.sources import Source
 from raytalk.connect import StorageEnvironment
-from raytalk.errors import (
-    ClipsError,
-    FaceError,
-    RaytalkError,
-    SettingsError,
-    StorageError,
-    VideoError,
-    WeightsError,
-)
+from raytalk.errors import FaceError, RaytalkError, StorageError, VideoError
 from raytalk.faces.detect import make_detector
 from raytalk.faces.face import LandmarkDetector
 from raytalk.storage import Storage
-
-ACCEPTED = "accepted"
 
 
 @dataclass(frozen=True)
@@ -49,9 +37,7 @@ class Chunk:
 
     @property
     def file(self) -> str:
-        """The same videos always make the same name: a task that Ray repeats overwrites what it wrote."""
-        ids = "\n".join(source.clip_id for source in self.sources)
-        return f"part-{hashlib.sha256(ids.encode()).hexdigest()[:16]}.parquet"
+        return file_name([source.clip_id for source in self.sources])
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -67,7 +53,7 @@ def make_chunks(work: Sequence[tuple[Source, Split]], most: int, actors: int) ->
 
     People are mixed within a file, so that a training batch read from few files shows many people.
     """
-    size = max(1, min(most, -(-len(work) // (4 * actors))))
+    size = chunk_size(len(work), most, actors)
     by_split: dict[Split, list[Source]] = {}
     for source, split in work:
         by_split.setdefault(split, []).append(source)
@@ -78,31 +64,8 @@ def make_chunks(work: Sequence[tuple[Source, Split]], most: int, actors: int) ->
     return chunks
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one video; `reason` is `accepted` or why it was rejected."""
-
-    clip_id: str
-    split: str
-    reason: str
-    detail: str
-    frames: int
-    seconds: float
-
-
-def fatal_error(kind: str, text: str) -> RaytalkError:
-    """The error that stopped an actor: the user's to mend if its class is one of those, else a plain RaytalkError."""
-    mendable = (StorageError, WeightsError, SettingsError, ClipsError)
-    return {each.__name__: each for each in mendable}.get(kind, RaytalkError)(text)
-
-
-class AnalyseChunk:
-    """A Ray Data actor: loads its detector once, then writes one file per chunk.
-
-    Takes and returns batches with a column of JSON: chunks in, outcomes out. What must stop the whole job (no
-    permission, disk full, weights missing) comes back as a row with `fatal` and `kind` set (see `fatal_error`), because
-    an exception would be wrapped in Ray's own and repeated.
-    """
+class AnalyseChunk(ChunkActor):
+    """Loads its detector once, then writes one file of clips, and one of rejections, per chunk."""
 
     def __init__(
         self,
@@ -114,37 +77,20 @@ class AnalyseChunk:
         run: str,
         environment: StorageEnvironment | None = None,
     ) -> None:
-        if environment is not None:
-            environment.apply()
+        super().__init__(environment)
         self._videos, self._clips, self._name, self._device = videos, clips, detector, device
         self._limits = limits
         self._marks = CrashMarks(run)
         self._marks.remove_forgotten()
         self._detector: LandmarkDetector | None = None
 
-    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        outcomes: list[str] = []
-        fatal: list[str] = []
-        kind: list[str] = []
-        for text in batch["chunk"]:
-            try:
-                done = self._run(Chunk.from_json(str(text)))
-                outcomes.append(json.dumps([asdict(outcome) for outcome in done]))
-                fatal.append("")
-                kind.append("")
-            except RaytalkError as error:
-                outcomes.append("[]")
-                fatal.append(str(error))
-                kind.append(type(error).__name__)
-        columns = {"outcomes": outcomes, "fatal": fatal, "kind": kind}
-        return {name: np.array(column, dtype=object) for name, column in columns.items()}
-
-    def _run(self, chunk: Chunk) -> list[Outcome]:
+    def run(self, text: str) -> list[Outcome]:
+        chunk = Chunk.from_json(text)
         if self._detector is None:
             # Every core has an actor of its own.
             cv2.setNumThreads(1)
-            _check_shared(self._videos)
-            _check_shared(self._clips)
+            check_shared(self._videos)
+            check_shared(self._clips)
             self._detector = make_detector(self._name, self._device)
         clips: list[Clip] = []
         rejected: list[dict[str, str]] = []
@@ -181,7 +127,7 @@ class AnalyseChunk:
         except RaytalkError:
             raise
         except Exception as error:  # noqa: BLE001  one odd video must not end a run over a million
-            _raise_if_exhausted(error)
+            raise_if_exhausted(error)
             return "error", traceback.format_exception_only(error)[-1].strip()
         finally:
             self._marks.leave(source.clip_id)
@@ -195,21 +141,3 @@ class AnalyseChunk:
                     raise VideoError(f"{source.uri} is gone") from error
                 raise
             return analyse_video(path, source, split, detector, self._limits)
-
-
-def _check_shared(uri: str) -> None:
-    """On another machine than the driver's, a folder that is not shared would make every video unreadable."""
-    if not Storage(uri).exists() and Storage(uri).local_root is not None:
-        raise StorageError(
-            f"{uri} is not on the machine {socket.gethostname()}, where a detector process runs: "
-            "give a folder that all machines of the cluster share, or an s3:// URI"
-        )
-
-
-def _raise_if_exhausted(error: Exception) -> None:
-    """A machine without memory would reject everything that follows."""
-    if isinstance(error, MemoryError) or type(error).__name__ in ("OutOfMemoryError", "AcceleratorError"):
-        raise RaytalkError(
-            f"a detector process ran out of memory or lost its GPU ({' '.join(str(error).split())[:200]}): "
-            "use fewer actors or a larger machine, and give the same command again"
-        ) from error

@@ -1,7 +1,7 @@
-"""Telling which video killed a detector process.
+"""Telling which video killed a detector process, or which clip a renderer.
 
-A crash inside a decoder or a detector takes the process with it, and Ray repeats the chunk in a new one, for ever.
-So each process notes on its machine's own disk which video it is at; the next one finds the note.
+A crash inside a decoder, a detector or a renderer takes the process with it, and Ray repeats the chunk in a new one,
+for ever. So each process notes on its machine's own disk what it is at; the next one finds the note.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ class CrashMarks:
         self._folder = Path(tempfile.gettempdir()) / f"{_PREFIX}{run}"
 
     def enter(self, clip_id: str) -> bool:
-        """Note that work on a video begins; False if it has killed a process twice and is better left alone."""
+        """Note that work on a clip begins; False if it has killed a process twice and is better left alone."""
         mark = self._mark(clip_id)
         crashes = mark.stat().st_size if mark.exists() else 0
         if crashes >= _MOST_CRASHES:
@@ -34,7 +34,7 @@ class CrashMarks:
         return True
 
     def leave(self, clip_id: str) -> None:
-        """The video is through, well or not."""
+        """The clip is through, well or not."""
         self._mark(clip_id).unlink(missing_ok=True)
 
     def remove(self) -> None:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from raytalk.clips.schema import CLIP_SCHEMA, Clip, Split, table_to_clips
+from raytalk.clips.schema import Clip, Split, read_table, table_to_clips
 from raytalk.errors import ClipsError, StorageError
 from raytalk.faces.draw import draw_landmarks
 from raytalk.storage import Storage, explained
@@ -67,7 +67,7 @@ def scan(storage: Storage, split: Split) -> Catalog:
         if isinstance(t, str) or not t.num_rows
     ]
     if not good:
-        hint = f" ({broken[0]})" if broken else "; make some with jobs/preprocess.py"
+        hint = f" ({broken[0]})" if broken else "; make some with jobs/preprocess.py or jobs/synthesize.py"
         raise ClipsError(f"no {split} clips in {storage.uri}{hint}")
     merged = pa.concat_tables([table for _, table in good])
     return Catalog(
@@ -84,7 +84,7 @@ def read_clips(storage: Storage, path: str) -> list[Clip]:
     """All clips of one file. Raises ClipsError if it is not a file of clips."""
     with explained(f"{storage.uri}/{path}", "read"), storage.filesystem.open_input_file(storage.path(path)) as file:
         try:
-            return table_to_clips(pq.read_table(file, columns=CLIP_SCHEMA.names))
+            return table_to_clips(read_table(file))
         except (ClipsError, pa.ArrowException, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             # Missing columns and nulls where there must be none end here as well.
             raise ClipsError(f"{path} is not a readable file of clips: {str(error)[:200]}") from None

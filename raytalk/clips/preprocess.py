@@ -4,32 +4,27 @@ The listing and the book-keeping are here; `chunks.py` is what runs in the Ray D
 whole, and what is written is skipped, so the same command goes on where a killed run stopped.
 """
 
-import json
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pydantic import Field
 
+from raytalk.clips.actors import ActorPool, Outcome
 from raytalk.clips.analyse import Limits
-from raytalk.clips.chunks import AnalyseChunk, Outcome, fatal_error, make_chunks
-from raytalk.clips.contact_sheet import FILE as CONTACT_SHEET
-from raytalk.clips.contact_sheet import write_contact_sheet
+from raytalk.clips.chunks import AnalyseChunk, make_chunks
 from raytalk.clips.crash_marks import CrashMarks
-from raytalk.clips.ledger import REJECTED, Ledger, drop_doubled, forget_rejected, resolution_of
+from raytalk.clips.folder import check_resolution, check_shares, make_ready, read_whole, report, say_left_out
+from raytalk.clips.ledger import Ledger, forget_rejected
 from raytalk.clips.progress import Progress
-from raytalk.clips.schema import SPLITS, Split
+from raytalk.clips.schema import RENDERED, Split
 from raytalk.clips.sources import Layout, Source, list_sources
 from raytalk.clips.splits import Fold, assign_splits, folds_of_people, read_lists
-from raytalk.clips.summary import summary
 from raytalk.command import absolute_uri
 from raytalk.config import JobSettings
-from raytalk.connect import connect, storage_environment, without_core_noise
-from raytalk.errors import RaytalkError, SettingsError
+from raytalk.errors import SettingsError
 from raytalk.faces.detect import AUTO, resolve_detector
-from raytalk.storage import Storage, join
-
-_MOST_BLOCKS = 2000
+from raytalk.storage import Storage
 
 
 class PreprocessSettings(JobSettings):
@@ -92,37 +87,29 @@ def preprocess(settings: PreprocessSettings) -> Ledger:
             f"min_frames={settings.min_frames} is more than frames_per_clip={settings.frames_per_clip}: "
             "no clip could be accepted"
         )
-    if settings.val_share + settings.test_share > 0.95:
-        raise SettingsError("val_share and test_share leave nobody to train on")
+    check_shares(settings.val_share, settings.test_share)
     videos, clips = absolute_uri(settings.videos), absolute_uri(settings.clips)
     storage = Storage(clips)
     plan = make_plan(settings, Storage(videos), storage)
     done = len(plan.sources) - len(plan.work)
-    for file, why in plan.before.left_out.items():
-        print(f"left out: {join(clips, file)} is not a whole Parquet file of clips ({why}): delete it", flush=True)
+    say_left_out(plan.before, storage)
     print(f"{len(plan.sources)} videos in {videos}" + (f", {done} done before" if done else ""), flush=True)
     if plan.work:
         limits = Limits(settings.resolution, settings.frames_per_clip, settings.min_frames, settings.min_face)
-        progress = Progress(len(plan.work))
+        progress = Progress(len(plan.work), "videos")
         for outcomes in _analyse(settings, plan, videos, clips, limits):
             progress.add(outcomes)
         progress.end()
-    after = drop_doubled(storage, Ledger.read(storage))
-    print(summary(after, clips), flush=True)
-    if write_contact_sheet(storage, after):
-        print(f"to look at: {join(clips, CONTACT_SHEET)}", flush=True)
-    return after
+    return report(storage, "add videos of more people and run again")
 
 
 def make_plan(settings: PreprocessSettings, videos: Storage, clips: Storage) -> Plan:
     """List the videos, leave out what is done, give every person a split. Checks that `clips` can be written to."""
     sources = list_sources(videos, settings.layout)
-    before = drop_doubled(clips, Ledger.read(clips))
+    before = read_whole(clips)
     detector = _detector(settings.detector, before, clips)
-    _check_resolution(settings.resolution, before, clips)
-    _check_writable(clips)
-    for folder in (*SPLITS, REJECTED):
-        clips.below(folder).clear_aside()
+    check_resolution(settings.resolution, before, clips)
+    make_ready(clips)
     if settings.retry_rejected:
         forget_rejected(clips, before, {source.clip_id for source in sources})
     known = before.splits_of_people
@@ -153,6 +140,11 @@ def _folds(settings: PreprocessSettings, sources: list[Source]) -> dict[str, Fol
 
 def _detector(asked: str, before: Ledger, clips: Storage) -> str:
     used = sorted(before.detectors)
+    if RENDERED in used:
+        raise SettingsError(
+            f"{clips.uri} holds rendered people, and their landmarks must not be mixed with a detector's: "
+            "give another clips folder"
+        )
     if asked == AUTO and len(used) == 1:
         return resolve_detector(used[0])
     detector = resolve_detector(asked)
@@ -164,81 +156,24 @@ def _detector(asked: str, before: Ledger, clips: Storage) -> str:
     return detector
 
 
-def _check_resolution(asked: int, before: Ledger, clips: Storage) -> None:
-    found = resolution_of(clips, before)
-    if found not in (None, asked):
-        raise SettingsError(
-            f"{clips.uri} holds clips of {found} pixels: give resolution={found} or another clips folder"
-        )
-
-
-def _check_writable(clips: Storage) -> None:
-    probe = f"{REJECTED}/writable"
-    clips.write(probe, b"")
-    clips.delete(probe)
-
-
 def _analyse(
     settings: PreprocessSettings, plan: Plan, videos: str, clips: str, limits: Limits
 ) -> Iterator[list[Outcome]]:
-    ours = connect()
-    import ray
-    import ray.data
-    from ray.exceptions import RayError
-
-    actors = settings.actors or _room(settings)
-    chunks = make_chunks(plan.work, settings.max_clips_per_file, actors)
-    actors = min(actors, len(chunks))
+    pool = ActorPool(settings.actors, settings.cpus_per_actor, settings.gpus_per_actor)
+    chunks = make_chunks(plan.work, settings.max_clips_per_file, pool.size)
+    actors = min(pool.size, len(chunks))
     run = uuid.uuid4().hex[:12]
     print(f"{len(plan.work)} to analyse with {plan.detector} in {actors} processes", flush=True)
-    dataset = ray.data.from_items(
-        [{"chunk": chunk.to_json()} for chunk in chunks], override_num_blocks=min(len(chunks), _MOST_BLOCKS)
-    ).map_batches(
-        AnalyseChunk,
-        batch_size=1,
-        compute=ray.data.ActorPoolStrategy(size=actors),
-        num_cpus=settings.cpus_per_actor,
-        num_gpus=settings.gpus_per_actor or None,
-        fn_constructor_kwargs={
-            "videos": videos,
-            "clips": clips,
-            "detector": plan.detector,
-            "device": "cuda" if settings.gpus_per_actor else "cpu",
-            "limits": limits,
-            "run": run,
-            "environment": storage_environment(),
-        },
-    )
     try:
-        with without_core_noise():
-            for batch in dataset.iter_batches(batch_size=None, prefetch_batches=0):
-                for text, fatal, kind in zip(batch["outcomes"], batch["fatal"], batch["kind"], strict=True):
-                    if fatal:
-                        if ours:
-                            # Otherwise Ray reports every task that is stopped half-way.
-                            ray.shutdown()
-                        raise fatal_error(str(kind), str(fatal))
-                    yield [Outcome(**outcome) for outcome in json.loads(str(text))]
-    except RayError as error:
-        raise RaytalkError(
-            f"the detector processes failed ({' '.join(str(error).split())[-300:]}); "
-            "the same command goes on with what is left"
-        ) from error
+        yield from pool.run(
+            AnalyseChunk,
+            [chunk.to_json() for chunk in chunks],
+            videos=videos,
+            clips=clips,
+            detector=plan.detector,
+            device=pool.device,
+            limits=limits,
+            run=run,
+        )
     finally:
         CrashMarks(run).remove()
-
-
-def _room(settings: PreprocessSettings) -> int:
-    import ray
-
-    has = ray.cluster_resources()
-    room = has.get("CPU", 0) // settings.cpus_per_actor
-    if settings.gpus_per_actor:
-        room = min(room, has.get("GPU", 0) // settings.gpus_per_actor)
-    if room < 1:
-        raise SettingsError(
-            f"cpus_per_actor={settings.cpus_per_actor:g} and gpus_per_actor={settings.gpus_per_actor:g} do not fit: "
-            f"the cluster has {has.get('CPU', 0):g} CPUs and {has.get('GPU', 0):g} GPUs "
-            "(give actors=N if it will grow)"
-        )
-    return int(room)

@@ -1,19 +1,22 @@
-"""One line that says how far preprocessing is."""
+"""One line that says how far a job that makes clips is."""
 
 import sys
 import time
 from collections.abc import Sequence
 
-from raytalk.clips.chunks import ACCEPTED, Outcome
+from raytalk.clips.actors import ACCEPTED, Outcome
 
 _INTERVAL = 5.0
 
 
 class Progress:
-    """Counts outcomes; rewrites its line on a terminal, prints one every few seconds elsewhere."""
+    """Counts outcomes; rewrites its line on a terminal, prints one every few seconds elsewhere.
 
-    def __init__(self, total: int) -> None:
-        self.total = total
+    what: what there are `total` of; anything else than "clips" may become a clip or be rejected.
+    """
+
+    def __init__(self, total: int, what: str) -> None:
+        self.total, self.what = total, what
         self.accepted = self.rejected = self.frames = 0
         self._start = time.monotonic()
         self._printed, self._shown = 0.0, 0
@@ -41,13 +44,16 @@ class Progress:
             print(self.line(), flush=True)
 
     def line(self) -> str:
-        """Videos done, clips, rejected, speed, time left."""
+        """How many are done, speed, time left."""
         done = self.accepted + self.rejected
         seconds = max(time.monotonic() - self._start, 1e-6)
         left = (self.total - done) * seconds / done if done else 0.0
+        kinds, kept = "", ""
+        if self.what != "clips":
+            kinds, kept = f"{self.accepted} clips · {self.rejected} rejected · ", " kept"
         return (
-            f"{done}/{self.total} videos · {self.accepted} clips · {self.rejected} rejected · "
-            f"{done / seconds:.2f} videos/s · {self.frames / seconds:.0f} frames kept/s · {_clock(left)} left"
+            f"{done}/{self.total} {self.what} · {kinds}{done / seconds:.2f} {self.what}/s · "
+            f"{self.frames / seconds:.0f} frames{kept}/s · {_clock(left)} left"
         )
 
 

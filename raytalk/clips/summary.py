@@ -1,4 +1,4 @@
-"""What preprocessing prints when it is done."""
+"""What a job that makes clips prints when it is done."""
 
 from collections import Counter
 
@@ -8,8 +8,11 @@ from raytalk.clips.schema import SPLITS
 _MOST_LISTED = 50
 
 
-def summary(ledger: Ledger, clips: str) -> str:
-    """A table by split, a table by reason of rejection, and the rejected material itself."""
+def summary(ledger: Ledger, clips: str, more_people: str) -> str:
+    """A table by split, a table by reason of rejection, and the rejected material itself.
+
+    more_people: how to get them, for who has too few.
+    """
     lines = ["", f"clips in {clips}", f"  {'split':<10}{'clips':>8}{'people':>8}{'files':>8}"]
     for split in SPLITS:
         of_split = [clip for clip in ledger.clips if clip.split == split]
@@ -20,7 +23,7 @@ def summary(ledger: Ledger, clips: str) -> str:
     missing = {"train", "val"} - {clip.split for clip in ledger.clips}
     if ledger.clips and missing:
         lines.append(
-            f"  nobody is left in {' and '.join(sorted(missing))}: add videos of more people and run again "
+            f"  nobody is left in {' and '.join(sorted(missing))}: {more_people} "
             "(three people are the least for validation)"
         )
     if ledger.rejected:

@@ -106,6 +106,18 @@ def test_the_same_episodes_from_a_bucket(s3_server: str, storage: Storage, plan:
     assert essence(draw(there, plan, range(1))) == essence(draw(storage, plan, range(1)))
 
 
+def test_files_of_older_versions_lie_beside_new_ones(storage: Storage, plan: Plan) -> None:
+    """They lack the columns `pupils` and `gaze`."""
+    assert storage.local_root
+    before = essence(draw(storage, plan, range(3)))
+    old = storage.local_root / plan.files[1]
+    table = pq.read_table(old)
+    pq.write_table(table.drop_columns(["pupils", "gaze"]), old)
+    assert pq.read_schema(old).names != table.schema.names
+    assert scan(storage, "train").files == list(plan.files)
+    assert essence(draw(storage, plan, range(3))) == before
+
+
 def zero_bytes(path: Path) -> None:
     path.write_bytes(b"")
 

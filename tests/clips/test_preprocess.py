@@ -22,6 +22,7 @@ from raytalk.clips.analyse import Limits, analyse_video, choose_frames
 from raytalk.clips.chunks import AnalyseChunk, Chunk, make_chunks
 from raytalk.clips.contact_sheet import contact_sheet, write_contact_sheet
 from raytalk.clips.crash_marks import CrashMarks
+from raytalk.clips.episodes import read_clips
 from raytalk.clips.ledger import Ledger, drop_doubled
 from raytalk.clips.preprocess import PreprocessSettings, make_plan, preprocess
 from raytalk.clips.schema import REJECTED_SCHEMA, Clip, clips_to_table, table_to_clips, write_table
@@ -453,6 +454,16 @@ def test_doubled_clips_are_dropped_from_all_files_but_one(tmp_path: Path) -> Non
         ("y", "train/a.parquet"),
         ("z", "train/b.parquet"),
     ]
+
+
+def test_a_file_of_an_older_version_with_doubled_clips_stays_readable(tmp_path: Path) -> None:
+    clips = Storage(str(tmp_path))
+    write_table(clips, "train/a.parquet", clips_to_table([made_clip("x")]))
+    old = clips_to_table([made_clip("x"), made_clip("y")]).drop_columns(["pupils", "gaze"])
+    write_table(clips, "train/b.parquet", old)
+    drop_doubled(clips, Ledger.read(clips))
+    (kept,) = read_clips(clips, "train/b.parquet")
+    assert (kept.clip_id, kept.pupils) == ("y", None)
 
 
 def test_lists_and_trees_reach_the_plan(tmp_path: Path) -> None:
