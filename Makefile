@@ -33,7 +33,7 @@ $(STAMP): pyproject.toml constraints.txt
 	  { echo "OpenCV lacks system libraries. On Debian and Ubuntu: apt-get install libgl1 libglib2.0-0" >&2; exit 1; }
 	@touch $(STAMP)
 
-demo: $(STAMP)  ## from a video to a talking head in a few minutes, on this machine alone
+demo: $(STAMP)  ## from nothing to a talking head in some ten minutes, on this machine alone
 	@$(LOCAL) $(BIN)/python docs/demo.py $(DEMO)
 
 test: $(STAMP)  ## run the tests, but for the slow ones

@@ -44,7 +44,7 @@ JOBS = Path(__file__).resolve().parent.parent / "jobs"
 
 def main(folder: Path) -> None:
     """Run or go on with the demo below `folder`."""
-    clips, run = folder / "clips", folder / "training"
+    clips, run = folder / "people", folder / "learning"
     job(
         "synthesize.py",
         *(f"clips={clips}", f"people={PEOPLE}", f"clips_per_person={CLIPS}", "resolution=128", f"seed={SEED}"),
@@ -57,7 +57,7 @@ def main(folder: Path) -> None:
     progress = folder / "progress.png"
     cv2.imwrite(str(progress), over_time(sorted((run / "grids").glob("val-*.png")))[..., ::-1])
     video = folder / "talking-head.mp4"
-    if not video.exists():
+    if not video.exists() or video.stat().st_mtime < max(file.stat().st_mtime for file in (run / "grids").iterdir()):
         print("\nfilming two of them saying something else", flush=True)
         write_video(video, list(show(Storage(str(clips)), Storage(str(run)))), FPS)
     print(
@@ -72,9 +72,9 @@ Done. To look at:
   .venv/bin/mlflow ui --backend-store-uri sqlite:///{run.resolve() / "mlflow.db"}
       curves, settings and pictures at http://127.0.0.1:5000
 
-What to expect: minutes on a CPU at 64 pixels give soft faces that turn and speak with the drawing. Those learned from
-are recognisable; somebody never seen comes out as a mixture of the few people that the model knows, because so few do
-not teach it what a person can look like. More people, longer, on a GPU: see README.md."""
+What to expect: minutes on a CPU at 64 pixels give a blurred face that turns and speaks with the drawing, with coloured
+specks around the mouth. Those learned from begin to differ from each other; somebody never seen comes out as the mean
+of the few people that the model knows. What it takes is more people, longer, on a GPU: see README.md."""
     )
 
 
@@ -98,10 +98,11 @@ def over_time(grids: Sequence[Path]) -> Frame:
     for grid in grids:
         picture = np.asarray(cv2.imread(str(grid), cv2.IMREAD_COLOR_RGB), np.uint8)
         episodes = int(grid.stem.rpartition("-")[2])
-        title = f"after {episodes:,} episodes"
+        bar = np.full((18, picture.shape[1], 3), 255, np.uint8)
         cv2.putText(
-            picture, title, (picture.shape[1] // 4, 15), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (200, 0, 0), 1, cv2.LINE_AA
+            bar, f"after {episodes:,} episodes", (4, 13), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (200, 0, 0), 1, cv2.LINE_AA
         )
+        rows.append(bar)
         rows.append(picture)
     return np.concatenate(rows)
 

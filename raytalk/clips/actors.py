@@ -18,6 +18,8 @@ from raytalk.storage import Storage
 
 ACCEPTED = "accepted"
 _MOST_BLOCKS = 2000
+_ROUNDING = 1e-6
+"""1 / 0.1 must be 10"""
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,15 @@ def check_shared(uri: str) -> None:
 
 def raise_if_exhausted(error: Exception) -> None:
     """Raises RaytalkError if a machine has no memory left: it would fail everything that follows."""
-    if isinstance(error, MemoryError) or type(error).__name__ in ("OutOfMemoryError", "AcceleratorError"):
+    if (
+        isinstance(error, MemoryError)
+        or type(error).__name__
+        in (
+            "OutOfMemoryError",
+            "AcceleratorError",
+        )
+        or "Failed to allocate" in str(error)
+    ):
         raise RaytalkError(
             f"a worker process ran out of memory or lost its GPU ({' '.join(str(error).split())[:200]}): "
             "use fewer actors or a larger machine, and give the same command again"
@@ -156,13 +166,15 @@ def _room(cpus_per_actor: float, gpus_per_actor: float) -> int:
     import ray
 
     has = ray.cluster_resources()
-    room = has.get("CPU", 0) // cpus_per_actor
+    room = has.get("CPU", 0) / cpus_per_actor
     if gpus_per_actor:
-        room = min(room, has.get("GPU", 0) // gpus_per_actor)
-    if room < 1:
+        # A fraction shares one GPU: what is left over on each does not add up.
+        each = int(1 / gpus_per_actor + _ROUNDING) if gpus_per_actor < 1 else 1 / gpus_per_actor
+        room = min(room, has.get("GPU", 0) * each)
+    if room + _ROUNDING < 1:
         raise SettingsError(
             f"cpus_per_actor={cpus_per_actor:g} and gpus_per_actor={gpus_per_actor:g} do not fit: "
             f"the cluster has {has.get('CPU', 0):g} CPUs and {has.get('GPU', 0):g} GPUs "
             "(give actors=N if it will grow)"
         )
-    return int(room)
+    return int(room + _ROUNDING)

@@ -5,6 +5,7 @@
 
 import hashlib
 import json
+import socket
 import time
 import traceback
 from collections.abc import Iterable, Sequence
@@ -20,7 +21,7 @@ from raytalk.clips.analyse import encode_jpeg
 from raytalk.clips.crash_marks import CrashMarks
 from raytalk.clips.schema import RENDERED, Clip, Split, clips_to_table, write_table
 from raytalk.connect import StorageEnvironment
-from raytalk.errors import RaytalkError
+from raytalk.errors import RaytalkError, SettingsError
 from raytalk.storage import Storage
 
 if TYPE_CHECKING:
@@ -143,18 +144,20 @@ class ShootReel(ChunkActor):
         self._studio: Studio | None = None
 
     def run(self, text: str) -> list[Outcome]:
+        if self._studio is None:
+            self._studio = self._open()
         reel = Reel.from_json(text)
         clips: list[Clip] = []
         outcomes: list[Outcome] = []
         for take in reel.takes:
             start = time.monotonic()
-            clips.append(self._render(take, reel.split))
+            clips.append(self._render(self._studio, take, reel.split))
             seconds = time.monotonic() - start
             outcomes.append(Outcome(take.clip_id, reel.split, ACCEPTED, "", self._shooting.frames, seconds))
         write_table(Storage(self._clips), f"{reel.split}/{reel.file}", clips_to_table(clips))
         return outcomes
 
-    def _render(self, take: Take, split: Split) -> Clip:
+    def _render(self, studio: "Studio", take: Take, split: Split) -> Clip:
         """Raises RaytalkError naming the take if the renderer fails, or has killed its process twice."""
         if not self._marks.enter(take.clip_id):
             raise RaytalkError(
@@ -162,9 +165,7 @@ class ShootReel(ChunkActor):
                 f"({take}, {self._shooting})"
             )
         try:
-            if self._studio is None:
-                self._studio = self._open()
-            shot = self._shoot(self._studio, take)
+            shot = self._shoot(studio, take)
         except RaytalkError:
             raise
         except Exception as error:
@@ -194,14 +195,27 @@ class ShootReel(ChunkActor):
         import ray
         import torch
 
-        from raytalk.clips.heads.studio import Studio
+        try:
+            import anny  # noqa: F401
 
+            from raytalk.clips.heads.studio import Studio
+        except ImportError as error:
+            raise SettingsError(
+                f"the machine {socket.gethostname()} lacks what renders people: pip install anny ({error})"
+            ) from error
         # Every core has an actor of its own.
         cv2.setNumThreads(1)
         torch.set_num_threads(1)
         check_shared(self._clips)
         anatomy = ray.get(self._anatomy) if isinstance(self._anatomy, ray.ObjectRef) else self._anatomy
-        return Studio(anatomy, self._device)
+        try:
+            return Studio(anatomy, self._device)
+        except Exception as error:
+            raise_if_exhausted(error)
+            raise RaytalkError(
+                f"the renderer cannot start on {socket.gethostname()} with device={self._device}: "
+                f"{traceback.format_exception_only(error)[-1].strip()}"
+            ) from error
 
     def _shoot(self, studio: "Studio", take: Take) -> "Shot":
         like = self._shooting

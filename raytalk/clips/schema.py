@@ -64,7 +64,7 @@ class Clip:
     landmarks: npt.NDArray[np.float32]
     """[n, 68, 2] x and y in pixels of the picture"""
     source: str
-    """URI of the video it came from"""
+    """URI of the video it came from, or what was rendered"""
     pupils: npt.NDArray[np.float32] | None = None
     """[n, 2, 2] x and y of the centres of the pupils in pixels of the picture: of the eye at landmarks 36 to 41, then
     of the one at 42 to 47 (counted from 0); None for detected landmarks"""

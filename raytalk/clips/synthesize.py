@@ -2,7 +2,7 @@
 
 The book-keeping is here; `reels.py` is what runs in the Ray Data actors, and `heads/` is the renderer. Everything
 written is whole, and what is written is skipped, so the same command goes on where a killed run stopped. What a clip
-shows follows from (seed, person, clip) alone: more people or clips later are added to those that are there.
+shows follows from its order alone (`heads.studio.Order`): more people or clips later are added to those that are there.
 """
 
 import uuid
@@ -35,7 +35,7 @@ class SynthesizeSettings(JobSettings):
     """people in all; a larger number later adds to those that are there"""
     clips_per_person: int = Field(2, ge=1, le=1000)
     """clips of each person, with other clothes, light and background"""
-    frames_per_clip: int = Field(32, ge=2, le=4096)
+    frames_per_clip: int = Field(32, ge=2, le=1024)
     """frames of each clip, spread over it (an episode takes 8 and a target)"""
     seconds: float = Field(8.0, gt=0, le=600)
     """length of each clip"""
@@ -136,7 +136,7 @@ def _render(settings: SynthesizeSettings, plan: Plan, clips: str) -> Iterator[li
             ShootReel,
             [reel.to_json() for reel in reels],
             clips=clips,
-            # Some 50 MB: one copy for all actors of a machine.
+            # Some 70 MB: one copy for all actors of a machine.
             anatomy=ray.put(anatomy),
             device=pool.device,
             shooting=Shooting(settings.frames_per_clip, settings.seconds, settings.resolution),

@@ -18,7 +18,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from raytalk.clips.episodes import Catalog
-from raytalk.clips.schema import Split
+from raytalk.clips.schema import RENDERED, Split
 from raytalk.connect import StorageEnvironment
 from raytalk.console import Console
 from raytalk.errors import CheckpointError, RaytalkError
@@ -202,9 +202,10 @@ class _Worker:
             )
         detector = self.job.catalog.detectors[0]
         if state.detector != detector and not self.settings.accept_detector:
+            mend = "" if RENDERED in (state.detector, detector) else "preprocess with that detector, or "
             raise CheckpointError(
                 f"{place.uri} was trained on landmarks by {state.detector} and these clips have them by {detector}: "
-                "preprocess with that detector, or give accept_detector=true"
+                f"{mend}give accept_detector=true"
             )
         before = [(network["name"], network["sha256"]) for network in state.perceptual]
         if self.rank == 0 and before != [(network["name"], network["sha256"]) for network in self.perceptual]:

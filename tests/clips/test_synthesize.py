@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -224,7 +225,7 @@ def test_an_error_of_the_renderer_stops_the_job_with_one_line(
     ray_session: object, stand_in: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Failing(ToyShootReel):
-        def _open(self) -> ToyStudio:
+        def _shoot(self, studio: Any, take: Take) -> Any:
             raise OSError("no kernel image is available")
 
     monkeypatch.setattr("raytalk.clips.synthesize.ShootReel", Failing)

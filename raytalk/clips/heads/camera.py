@@ -92,7 +92,7 @@ def aim_eyes(result: Look, figure: Figure, vertices: Array, moves: Array, gaze: 
     turn = head @ rotation(np.array([0, 0, float(gaze[0])])) @ rotation(np.array([-float(gaze[1]), 0, 0]))
     # The eye's own y axis looks out of the pupil: the face looks along -y.
     own = np.diag([-1.0, -1.0, 1.0]) @ turn.T
-    right, left = (eye_centre(vertices[list(ids)]) for ids in figure.anatomy.eyes)
+    right, left = (eye_centre(vertices[ids]) for ids in figure.anatomy.eyes)
     result.eye_right, result.eye_left = _v(right), _v(left)
     result.turn_right = result.turn_left = wp.mat33(*own.reshape(-1).tolist())
 

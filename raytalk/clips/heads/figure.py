@@ -53,7 +53,7 @@ class Figure:
         points[: len(face)] = face
         points[self._carried] += (face - self.vertices)[self._anchors]
         strands = self._strands.copy()
-        turned = np.tensordot(self._weights[self._growing], moves[:, :, :3], 1)
+        turned = np.einsum("nj,jxy->nxy", self._weights[self._growing], moves[:, :, :3])
         strands[self._growing] = np.einsum("nij,nj->ni", turned, strands[self._growing])
         return follow(points, self._weights, moves), strands
 

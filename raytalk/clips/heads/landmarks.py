@@ -86,7 +86,7 @@ def pupils(anatomy: Anatomy, vertices: Array, moves: Array, gaze: npt.NDArray[np
     vertices: [V, 3] posed; moves: [5, 3, 4] `pose.turns`; gaze: yaw and pitch relative to the head, radians.
     """
     way = _way(moves, gaze)
-    eyes = [vertices[list(ids)] for ids in anatomy.eyes]
+    eyes = [vertices[ids] for ids in anatomy.eyes]
     # Width, depth and height of an eyeball differ little; in a turned head their mean stays a good radius.
     return camera.project(np.stack([eye_centre(eye) + way * float(np.ptp(eye, axis=0).mean()) / 2 for eye in eyes]))
 

@@ -58,10 +58,7 @@ def linear(code: str) -> Colour:
 class Person:
     """Colours are linear RGB."""
 
-    number: int
     female: bool
-    age: float
-    """0 twenty, 1 eighty"""
     coefficients: Array
     """[S] of `Anatomy.shapes`"""
     skin: Colour
@@ -87,7 +84,6 @@ class Person:
     hair_tip: Colour
     hairline: float
     """how far it has receded, 0..1"""
-    grey: float
     beard: str
     beard_colour: Colour
     shadow: float
@@ -133,9 +129,7 @@ def draw_person(anatomy: Anatomy, seed: int, number: int) -> Person:
         glasses = str(rng.choice(["round", "square", "oval", "rimless"], p=[0.2, 0.35, 0.25, 0.2]))
     frames = ["#16161a", "#2a1d14", "#4b2f1b", "#2a3850", "#77777c", "#9a7b3f", "#6a2a2f", "#8f6f58"]
     return Person(
-        number=number,
         female=female,
-        age=age,
         coefficients=coefficients,
         skin=skin,
         darkness=darkness,
@@ -160,7 +154,6 @@ def draw_person(anatomy: Anatomy, seed: int, number: int) -> Person:
         hair=hair,
         hair_tip=tip,
         hairline=hairline,
-        grey=grey,
         beard=beard,
         beard_colour=np.asarray(hair * np.array([1.05, 0.9, 0.8]), np.float32),
         shadow=0.0

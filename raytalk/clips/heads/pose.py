@@ -1,7 +1,5 @@
 """An expression and a turn of the head become vertices."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 
@@ -9,16 +7,6 @@ from raytalk.clips.heads.anatomy import Anatomy, Array
 
 _SHARES = (0.12, 0.16, 0.17, 0.55)
 """of a turn, by `anatomy.JOINTS`"""
-
-
-@dataclass(frozen=True)
-class Posed:
-    """One frame."""
-
-    vertices: Array
-    """[V, 3] metres"""
-    turns: Array
-    """[5, 3, 4] what moved the chest and each joint: rotation and translation of a point"""
 
 
 def rotation(vector: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
@@ -58,10 +46,10 @@ def turns(joints: Array, head: npt.NDArray[np.floating], sway: npt.NDArray[np.fl
 def express(anatomy: Anatomy, rest: Array, actions: Array, scale: float) -> Array:
     """[V, 3] the resting face with facial actions [52] on it. scale: the head's size beside the template's."""
     used = np.flatnonzero(actions > 1e-4)
-    return np.asarray(rest + scale * np.tensordot(actions[used], anatomy.actions[used], 1), np.float32)
+    return np.asarray(rest + scale * np.einsum("n,nvx->vx", actions[used], anatomy.actions[used]), np.float32)
 
 
 def follow(points: Array, weights: Array, moves: Array) -> Array:
     """[N, 3] points moved by the joints they follow (linear blend skinning). weights: [N, 5]; moves: [5, 3, 4]."""
-    blended = np.tensordot(weights, moves, 1)
+    blended = np.einsum("nj,jxy->nxy", weights, moves)
     return np.asarray(np.einsum("nij,nj->ni", blended[:, :, :3], points) + blended[:, :, 3], np.float32)

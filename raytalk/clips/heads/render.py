@@ -1,6 +1,6 @@
 """What a camera sees of a person, on the CPU or on CUDA.
 
-Visibility is rasterized (rays for it took six times as long); shadows and occlusion are warp's mesh queries.
+Visibility is rasterized (rays for it took three times as long); shadows and occlusion are warp's mesh queries.
 
 warp compiles the kernels on first use (half a minute, then cached on the machine).
 """
@@ -32,8 +32,8 @@ class Surface:
     materials: npt.NDArray[np.int32]
     """[F] see `anatomy.py` and `shading.py`"""
     corners: Array
-    """[F, 3, 2] skin: texture coordinates; cloth: metres; hair: the number of its lock plus 0..0.9 across it, and 0
-    (root) to 1 (tip)"""
+    """[F, 3, 2] skin: texture coordinates; cloth: metres; hair: a number for each lock plus 0..0.9 across it
+    (on the cap, a place across the strands), and 0 (root) to 1 (tip)"""
     tints: Array
     """[N, 2] 0..1: how much a vertex belongs to the lips and to the ears"""
     least_open: Array

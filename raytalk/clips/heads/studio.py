@@ -79,7 +79,7 @@ class Studio:
         squares = steady_squares(np.stack(points), motion.times)
         stage = Stage(figure.surface, figure.rest, self._device)
         stage.backdrop(scene.background)
-        stage.film(_grain(order, scene))
+        grain, shifts = _grain(order, scene)
         size = order.resolution
         pictures = np.empty((order.frames, size, size, 3), np.uint8)
         crop_points, crop_pupils = (
@@ -89,6 +89,7 @@ class Studio:
         for index, (mesh, strands, moves) in enumerate(posed):
             view = look(figure, scene, camera, squares[index], size)
             aim_eyes(view, figure, mesh[: len(figure.vertices)], moves, motion.gaze[index])
+            stage.film(np.roll(grain, shifts[index], axis=(0, 1)))
             stage.pose(mesh, strands)
             picture = stage.picture(view, scene.exposure)
             pictures[index] = cv2.GaussianBlur(picture, (0, 0), scene.blur * size) if scene.blur else picture
@@ -131,7 +132,9 @@ def motion_of(order: Order) -> Motion:
     return track.sample(np.linspace(0, order.seconds, order.frames))
 
 
-def _grain(order: Order, scene: Scene) -> Array:
+def _grain(order: Order, scene: Scene) -> tuple[Array, npt.NDArray[np.int64]]:
+    """Noise of the sensor [h, w, 3], and how far to shift it in each frame [n, 2]."""
     rng = np.random.default_rng([order.seed, order.person, 5, order.clip])
     light, colour = rng.standard_normal((_GRAIN, _GRAIN, 1)), rng.standard_normal((_GRAIN, _GRAIN, 3))
-    return np.asarray(scene.grain * (0.85 * light + 0.5 * colour), np.float32)
+    shifts = rng.integers(0, _GRAIN, (order.frames, 2))
+    return np.asarray(scene.grain * (0.85 * light + 0.5 * colour), np.float32), shifts

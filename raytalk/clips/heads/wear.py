@@ -65,7 +65,7 @@ def glasses(anatomy: Anatomy, rest: Array, person: Person) -> list[Attachment]:
     if person.glasses == "none":
         return []
     rng = np.random.default_rng([person.seed, 5])
-    centres = [rest[list(ids)].mean(axis=0) for ids in anatomy.eyes]
+    centres = [rest[ids].mean(axis=0) for ids in anatomy.eyes]
     bridge = rest[anatomy.landmarks[28]] + [0, -0.004, 0.006]
     apart = float(np.linalg.norm(centres[1] - centres[0]))
     wide, high = apart * rng.uniform(0.37, 0.43), apart * rng.uniform(0.27, 0.36)

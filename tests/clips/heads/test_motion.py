@@ -1,7 +1,5 @@
 """Tracks of motion: one and the same at any rate, within what people do, and varied enough to learn from."""
 
-import time
-
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -222,13 +220,3 @@ def test_the_soft_limit_has_no_corner() -> None:
     assert np.abs(limited).max() <= 1
     assert (np.diff(limited) >= 0).all()
     assert np.abs(np.diff(limited, 2)).max() < 1e-5
-
-
-def test_drawing_is_fast() -> None:
-    took = []
-    for seed in range(30):
-        start = time.perf_counter()
-        track(seed)
-        took.append(time.perf_counter() - start)
-    # The quickest third: the machine may have other work.
-    assert np.percentile(took, 33) < 0.005

@@ -1,6 +1,9 @@
 """Whole clips: who, where, and that the stored landmarks are those of the picture."""
 
 import dataclasses
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -27,6 +30,23 @@ def test_an_order_gives_the_same_clip_whoever_renders_it(anatomy: Anatomy, studi
     for other in (studio.shoot(ORDER), Studio(anatomy).shoot(ORDER)):
         for field in dataclasses.fields(Shot):
             assert np.array_equal(getattr(shot, field.name), getattr(other, field.name)), field.name
+
+
+def test_nor_does_the_number_of_threads_matter() -> None:
+    script = (
+        "import hashlib; from raytalk.clips.heads.anatomy import load_anatomy; "
+        "from raytalk.clips.heads.studio import Order, Studio; "
+        "shot = Studio(load_anatomy()).shoot(Order(0, 3, 0, 2, 2.0, 64)); "
+        "print(hashlib.sha256(shot.pictures.tobytes() + shot.landmarks.tobytes()).hexdigest())"
+    )
+    digests = set()
+    for threads in ("1", "2"):
+        environment = {**os.environ, "OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads}
+        run = subprocess.run(
+            [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
+        )
+        digests.add(run.stdout.split()[-1])
+    assert len(digests) == 1
 
 
 @pytest.mark.parametrize("change", [{"seed": 4}, {"person": 2}, {"clip": 1}])
