@@ -52,7 +52,7 @@ def main(folder: Path) -> None:
     job(
         "metatrain.py",
         *("--preset", "debug", f"clips={clips}", f"output={folder}", f"name={run.name}", f"episodes={EPISODES}"),
-        *("device=cpu", "log_every=25", f"validation.every={LOOKS}", f"checkpoint_every={LOOKS}"),
+        *("device=cpu", "batch_size=4", "log_every=50", f"validation.every={LOOKS}", f"checkpoint_every={LOOKS}"),
     )
     progress = folder / "progress.png"
     cv2.imwrite(str(progress), over_time(sorted((run / "grids").glob("val-*.png")))[..., ::-1])
