@@ -147,15 +147,9 @@ def check_shared(uri: str) -> None:
 
 def raise_if_exhausted(error: Exception) -> None:
     """Raises RaytalkError if a machine has no memory left: it would fail everything that follows."""
-    if (
-        isinstance(error, MemoryError)
-        or type(error).__name__
-        in (
-            "OutOfMemoryError",
-            "AcceleratorError",
-        )
-        or "Failed to allocate" in str(error)
-    ):
+    lost = isinstance(error, MemoryError) or type(error).__name__ in ("OutOfMemoryError", "AcceleratorError")
+    # warp has no class for it.
+    if lost or "Failed to allocate" in str(error):
         raise RaytalkError(
             f"a worker process ran out of memory or lost its GPU ({' '.join(str(error).split())[:200]}): "
             "use fewer actors or a larger machine, and give the same command again"

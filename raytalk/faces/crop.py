@@ -69,11 +69,21 @@ def crop_frame(
         crop = cv2.resize(_window(frame, int(left), int(top), int(side)), (size, size), interpolation=cv2.INTER_AREA)
     else:
         left, top = (middle - side / 2 + 0.5 for middle in (centre_x, centre_y))
-    scale = size / side
-    forward = np.array([[scale, 0, (0.5 - left) * scale - 0.5], [0, scale, (0.5 - top) * scale - 0.5]])
+    forward = _map_of(left, top, side, size)
     if side <= size:
         crop = cv2.warpAffine(frame, forward, (size, size), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(crop, dtype=np.uint8), forward
+
+
+def square_map(square: npt.NDArray[np.floating], size: int) -> npt.NDArray[np.float64]:
+    """The map [2, 3] to a picture of size x size that shows exactly this square, for who draws it so."""
+    x, y, side = (float(value) for value in square)
+    return _map_of(x - side / 2 + 0.5, y - side / 2 + 0.5, side, size)
+
+
+def _map_of(left: float, top: float, side: float, size: int) -> npt.NDArray[np.float64]:
+    scale = size / side
+    return np.array([[scale, 0, (0.5 - left) * scale - 0.5], [0, scale, (0.5 - top) * scale - 0.5]])
 
 
 def to_crop(landmarks: npt.NDArray[np.floating], forward: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:

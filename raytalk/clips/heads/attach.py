@@ -106,15 +106,21 @@ def quartered(
 
     Neighbours that are not split keep their flat sides, so no gap opens.
     """
-    whole, split = triangles[~chosen], triangles[chosen]
-    sides = np.sort(np.stack([split, np.roll(split, -1, axis=1)], axis=-1).reshape(-1, 2), axis=1)
-    ends, number = np.unique(sides, axis=0, return_inverse=True)
-    middles = number.reshape(-1, 3) + len(arrays[0])
+    split = triangles[chosen]
+    ends, middles = halved_sides(split, len(arrays[0]))
     a, b, c = split.T
     ab, bc, ca = middles.T
     fine = [np.stack(corners, axis=1) for corners in ((a, ab, ca), (b, bc, ab), (c, ca, bc), (ab, bc, ca))]
     grown = [np.concatenate([values, values[ends].mean(axis=1)]).astype(np.float32) for values in arrays]
-    return grown, np.concatenate([whole, *fine]).astype(np.int32)
+    return grown, np.concatenate([triangles[~chosen], *fine]).astype(np.int32)
+
+
+def halved_sides(triangles: npt.NDArray[np.int32], first: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+    """The two ends of each side of triangles [m, 3], [k, 2], and the vertices in the middles of sides ab, bc and ca of
+    each triangle, [m, 3], if the middle of side number i becomes vertex `first` + i."""
+    sides = np.sort(np.stack([triangles, np.roll(triangles, -1, axis=1)], axis=-1).reshape(-1, 2), axis=1)
+    ends, number = np.unique(sides, axis=0, return_inverse=True)
+    return ends, (number.reshape(-1, 3) + first).astype(np.int32)
 
 
 def tube(

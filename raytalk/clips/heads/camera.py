@@ -8,7 +8,7 @@ import warp as wp
 
 from raytalk.clips.heads.anatomy import Array
 from raytalk.clips.heads.figure import Figure
-from raytalk.clips.heads.pose import rotation
+from raytalk.clips.heads.pose import aim, rotation
 from raytalk.clips.heads.scene import Scene
 from raytalk.clips.heads.shading import Look
 
@@ -32,7 +32,7 @@ class Camera:
         """Looks at the middle of the resting face."""
         face = figure.vertices[figure.anatomy.landmarks].astype(np.float64)
         target = face[27:36].mean(axis=0)
-        turn = rotation(np.array([0, 0, float(scene.camera[0])])) @ rotation(np.array([-float(scene.camera[1]), 0, 0]))
+        turn = aim(float(scene.camera[0]), float(scene.camera[1]))
         forward = turn @ np.array([0.0, 1.0, 0.0])
         right, up = turn @ np.array([1.0, 0, 0]), turn @ np.array([0, 0, 1.0])
         tilt = rotation(forward * scene.roll)
@@ -89,7 +89,7 @@ def look(figure: Figure, scene: Scene, camera: Camera, square: npt.NDArray[np.fl
 def aim_eyes(result: Look, figure: Figure, vertices: Array, moves: Array, gaze: npt.NDArray[np.floating]) -> None:
     """Set the eyes of a look. vertices: [V, 3] posed; moves: `pose.turns`; gaze: yaw and pitch relative to the head."""
     head = moves[-1][:, :3].astype(np.float64)
-    turn = head @ rotation(np.array([0, 0, float(gaze[0])])) @ rotation(np.array([-float(gaze[1]), 0, 0]))
+    turn = head @ aim(float(gaze[0]), float(gaze[1]))
     # The eye's own y axis looks out of the pupil: the face looks along -y.
     own = np.diag([-1.0, -1.0, 1.0]) @ turn.T
     right, left = (eye_centre(vertices[ids]) for ids in figure.anatomy.eyes)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from raytalk.clips.heads.anatomy import SKIN, Anatomy, Array
 from raytalk.clips.heads.camera import Camera, eye_centre
-from raytalk.clips.heads.pose import rotation
+from raytalk.clips.heads.pose import aim
 
 Points = npt.NDArray[np.float64]
 
@@ -102,8 +102,7 @@ def gaze_in_camera(moves: Array, gaze: npt.NDArray[np.floating], camera: Camera)
 
 def _way(moves: Array, gaze: npt.NDArray[np.floating]) -> Points:
     """[3] the unit vector in which the eyes look (`camera.aim_eyes`)."""
-    turn = rotation(np.array([0, 0, float(gaze[0])])) @ rotation(np.array([-float(gaze[1]), 0, 0]))
-    return np.asarray(moves[-1][:, :3].astype(np.float64) @ turn @ [0.0, -1.0, 0.0])
+    return np.asarray(moves[-1][:, :3].astype(np.float64) @ aim(float(gaze[0]), float(gaze[1])) @ [0.0, -1.0, 0.0])
 
 
 def _below(across: Points) -> Points:

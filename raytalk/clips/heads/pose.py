@@ -19,9 +19,14 @@ def rotation(vector: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     return np.asarray(np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross)
 
 
+def aim(yaw: float, pitch: float) -> npt.NDArray[np.float64]:
+    """[3, 3] turns what looks along -y to the person's own left, and up; radians."""
+    return np.asarray(rotation(np.array([0, 0, yaw])) @ rotation(np.array([-pitch, 0, 0])))
+
+
 def head_turn(yaw: float, pitch: float, roll: float) -> npt.NDArray[np.float64]:
     """Axis times angle, radians, of a head that turns to its own left, lifts its chin, tilts to its own left."""
-    turned = rotation(np.array([0, 0, yaw])) @ rotation(np.array([-pitch, 0, 0])) @ rotation(np.array([0, roll, 0]))
+    turned = aim(yaw, pitch) @ rotation(np.array([0, roll, 0]))
     angle = np.arccos(np.clip((np.trace(turned) - 1) / 2, -1, 1))
     if angle < 1e-9:
         return np.zeros(3)

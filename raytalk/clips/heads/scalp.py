@@ -7,7 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from raytalk.clips.heads.anatomy import SKIN, Anatomy, Array, unwrap
-from raytalk.clips.heads.attach import Patch, cut, vertex_normals
+from raytalk.clips.heads.attach import Patch, cut, halved_sides, vertex_normals
+from raytalk.clips.heads.signals import smoothstep
 from raytalk.clips.heads.skin import scalp
 
 Ints = npt.NDArray[np.int32]
@@ -107,8 +108,7 @@ def obstacle(
 
 def smooth(low: float, high: float, value: Array) -> Array:
     """0 below `low`, 1 above `high`, smooth between."""
-    share = np.clip((value - low) / (high - low), 0, 1)
-    return np.asarray(share * share * (3 - 2 * share), np.float32)
+    return np.asarray(smoothstep((value - low) / (high - low)), np.float32)
 
 
 def _lift(place: Array) -> Array:
@@ -119,15 +119,14 @@ def _lift(place: Array) -> Array:
 
 def _divide(columns: Array, triangles: Ints) -> tuple[Array, Ints]:
     """Each triangle into four, edges bulging as the normals (columns 3 to 5) tell (Boubekeur and Alexa 2008)."""
-    edges = np.sort(np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]]), axis=1)
-    pairs, number = np.unique(edges, axis=0, return_inverse=True)
+    pairs, middles = halved_sides(triangles, len(columns))
     first, second = columns[pairs[:, 0]], columns[pairs[:, 1]]
     middle = (first + second) / 2
     flat = middle[:, :3].copy()
     for end in (first, second):
         off = ((flat - end[:, :3]) * end[:, 3:6]).sum(axis=1, keepdims=True)
         middle[:, :3] -= 0.375 * off * end[:, 3:6]
-    ab, bc, ca = (number.reshape(3, -1) + len(columns)).astype(np.int32)
     a, b, c = triangles.T
+    ab, bc, ca = middles.T
     parts = [np.stack(part, axis=1) for part in ((a, ab, ca), (ab, b, bc), (ca, bc, c), (ab, bc, ca))]
     return np.concatenate([columns, middle]).astype(np.float32), np.concatenate(parts).astype(np.int32)

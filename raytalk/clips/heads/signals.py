@@ -5,6 +5,7 @@ the lead keeps the seam out of sight and lets movements begin before the clip do
 """
 
 import math
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -68,16 +69,17 @@ def bump(times: Array, centre: float, seconds: float) -> Array:
     return shape
 
 
-def smoothstep(values: Array) -> Array:
+def smoothstep(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """0 below 0, 1 above 1, smooth between."""
     inside = np.clip(values, 0.0, 1.0)
-    step: Array = inside * inside * (3 - 2 * inside)
-    return step
+    return np.asarray(inside * inside * (3 - 2 * inside))
 
 
 def pulse(times: Array, start: float, rise: float, hold: float, fall: float) -> Array:
     """Up to 1 within `rise` seconds of `start`, there for `hold`, back to 0 within `fall`. [T]."""
     since = times - start
-    return smoothstep(since / rise) * smoothstep((rise + hold + fall - since) / fall)
+    shape: Array = smoothstep(since / rise) * smoothstep((rise + hold + fall - since) / fall)
+    return shape
 
 
 def soft_limit(values: Array, limit: float, knee: float = 0.7) -> Array:

@@ -16,7 +16,7 @@ from raytalk.clips.heads.pose import turns
 from raytalk.clips.heads.render import Stage
 from raytalk.clips.heads.scene import Scene, draw_scene
 from raytalk.clips.heads.skin import paint
-from raytalk.faces.crop import steady_squares, to_crop
+from raytalk.faces.crop import square_map, steady_squares, to_crop
 
 _GRAIN = 128
 
@@ -93,7 +93,7 @@ class Studio:
             stage.pose(mesh, strands)
             picture = stage.picture(view, scene.exposure)
             pictures[index] = cv2.GaussianBlur(picture, (0, 0), scene.blur * size) if scene.blur else picture
-            forward = to_square(squares[index], size)
+            forward = square_map(squares[index], size)
             crop_points[index] = to_crop(points[index], forward)
             crop_pupils[index] = to_crop(centres[index], forward)
         fps = (order.frames - 1) / order.seconds if order.frames > 1 else 0.0
@@ -116,13 +116,6 @@ def shrunk(painted: tuple[Array, Array], resolution: int) -> tuple[Array, Array]
         cv2.resize(each, None, fx=1 / times, fy=1 / times, interpolation=cv2.INTER_AREA) for each in painted
     )
     return np.asarray(texture, np.float32), np.asarray(relief, np.float32)
-
-
-def to_square(square: npt.NDArray[np.floating], size: int) -> npt.NDArray[np.float64]:
-    """[2, 3] from pixels of the camera's frame to pixels of the picture that `camera.look` takes of a square."""
-    x, y, side = (float(value) for value in square)
-    scale = size / side
-    return np.array([[scale, 0, (side / 2 - x) * scale - 0.5], [0, scale, (side / 2 - y) * scale - 0.5]])
 
 
 def motion_of(order: Order) -> Motion:
