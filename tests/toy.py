@@ -3,6 +3,8 @@
 import cv2
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor, nn
 
 from raytalk.clips.schema import Clip, Split, clips_to_table, write_table
 from raytalk.storage import Storage
@@ -98,3 +100,24 @@ def write_toy_clips(
                 for person in members[start - members.start : start - members.start + per_file]
             ]
             write_table(storage, f"{split}/part-{start:04d}.parquet", clips_to_table(clips))
+
+
+class RandomContent(nn.Module):
+    """Stands in for a PerceptualNetwork: frozen random features at three sizes."""
+
+    def __init__(self, scale: float = 10.0) -> None:
+        super().__init__()
+        random = torch.Generator().manual_seed(5)
+        self.scale = scale
+        self.convolutions = nn.ModuleList(nn.Conv2d(channels, 8, 3, padding=1, bias=False) for channels in (3, 8, 8))
+        for convolution in self.convolutions:
+            weight = convolution.weight.requires_grad_(False)
+            weight.copy_(torch.randn(weight.shape, generator=random) / weight.shape[1] ** 0.5)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        x, taps = images * self.scale, []
+        for convolution in self.convolutions:
+            x = torch.relu(convolution(x))
+            taps.append(x)
+            x = nn.functional.avg_pool2d(x, 2)
+        return taps

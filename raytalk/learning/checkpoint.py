@@ -25,7 +25,7 @@ from raytalk.networks.settings import NetworkSettings
 from raytalk.storage import Storage, join
 from raytalk.tracking import fetch_registered
 
-FORMAT = 1
+FORMAT = 2
 MARKER = "state.json"
 FOLDER = "checkpoints"
 _PARTS = ("embedder", "generator", "discriminator", "ema", "video_embeddings")

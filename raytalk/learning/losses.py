@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from raytalk.config import Settings
+from raytalk.networks.operations import difference
 
 
 class LossSettings(Settings):
@@ -30,7 +31,7 @@ class LossSettings(Settings):
 
 def content_loss(output: Sequence[Tensor], truth: Sequence[Tensor]) -> Tensor:
     """L_CNT (Eq. 2, first term) for one perceptual network: sum over its taps of the mean absolute difference."""
-    return torch.stack([F.l1_loss(ours, real) for ours, real in zip(output, truth, strict=True)]).sum()
+    return torch.stack([difference(ours, real) for ours, real in zip(output, truth, strict=True)]).sum()
 
 
 def adversarial_loss(fake_scores: Tensor) -> Tensor:
@@ -40,7 +41,7 @@ def adversarial_loss(fake_scores: Tensor) -> Tensor:
 
 def feature_matching_loss(fake: Sequence[Tensor], real: Sequence[Tensor]) -> Tensor:
     """L_FM (Eq. 3, second term): sum over D's residual blocks of the mean absolute difference of activations."""
-    return torch.stack([F.l1_loss(ours, theirs) for ours, theirs in zip(fake, real, strict=True)]).sum()
+    return torch.stack([difference(ours, theirs) for ours, theirs in zip(fake, real, strict=True)]).sum()
 
 
 def match_loss(embeddings: Tensor, rows: Tensor, seen: Tensor) -> Tensor:

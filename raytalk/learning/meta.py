@@ -1,11 +1,15 @@
 """The meta-learning step (Section 3.2): one E+G step, then D steps on the same frames.
 
 B episodes of this worker, K source frames each, H = W pixels, N = embedding size.
+
+The step is made of phases with a fixed place in memory for everything, so that a GPU can replay each as one CUDA graph;
+between them the ranks exchange rows, embeddings and gradients, and the optimizers move the weights.
 """
 
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,13 +21,17 @@ from raytalk.learning.losses import (
     feature_matching_loss,
     match_loss,
 )
+from raytalk.learning.ranks import Averaging, broadcast
+from raytalk.learning.replay import Recorder, Replayed
 from raytalk.learning.settings import MetatrainSettings
 from raytalk.learning.video_embeddings import VideoEmbeddings
 from raytalk.networks.discriminator import Discriminator
 from raytalk.networks.embedder import Embedder
 from raytalk.networks.generator import Generator
+from raytalk.networks.operations import fused_kernels, shared_forward
 from raytalk.networks.perceptual import PerceptualNetwork
 from raytalk.networks.settings import NetworkSettings
+from raytalk.networks.spectral import normalised
 
 Metrics = dict[str, Tensor]
 
@@ -41,21 +49,21 @@ class Episodes:
 
 
 class Talker(nn.Module):
-    """E and G as one module, so that one data-parallel wrapper serves the E+G step."""
+    """E and G."""
 
     def __init__(self, settings: NetworkSettings) -> None:
         super().__init__()
         self.embedder = Embedder(settings)
         self.generator = Generator(settings)
 
-    def forward(self, frames: Tensor, drawings: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """frames and drawings [B, K, 3, H, W], target drawing [B, 3, H, W], all in [-1, 1].
 
-        Returns x̂ [B, 3, H, W] in [-1, 1] and the embeddings of each source frame [B, K, N].
-        """
-        shape = frames.shape[:2]
-        embeddings = self.embedder(frames.flatten(0, 1), drawings.flatten(0, 1)).unflatten(0, shape)
-        return self.generator(target, embeddings.mean(dim=1)), embeddings
+class Gradients(NamedTuple):
+    """What a phase hands to an optimizer."""
+
+    weights: list[Tensor]
+    rows: Tensor
+    """of W_i [B, N]"""
+    metrics: Metrics
 
 
 class MetaLearner:
@@ -68,18 +76,20 @@ class MetaLearner:
         content: PerceptualNetwork,
         identity: PerceptualNetwork | None,
         device: torch.device,
-        wrap: Callable[[nn.Module], nn.Module] = lambda module: module,
     ) -> None:
-        """`wrap` makes a module data-parallel; it must leave the module's own parameters in place."""
         self.settings, self.device = settings, device
         torch.manual_seed(settings.seed)
-        layout = torch.channels_last if device.type == "cuda" else torch.contiguous_format
-        self.talker = Talker(settings.networks).to(device=device, memory_format=layout)  # type: ignore[call-overload]
-        self.discriminator = Discriminator(settings.networks).to(device=device, memory_format=layout)  # type: ignore[call-overload]
+        self.talker = Talker(settings.networks).to(device)
+        self.discriminator = Discriminator(settings.networks).to(device)
+        for network in (self.talker, self.discriminator):
+            broadcast([*network.parameters(), *network.buffers()])
         self.average = copy.deepcopy(self.talker).requires_grad_(False).eval()
-        self.content = content.to(device)
-        self.identity = identity.to(device) if identity is not None else None
-        self._talker, self._discriminator = wrap(self.talker), wrap(self.discriminator)
+        half = settings.precision == "bf16" or (
+            settings.precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported()
+        )
+        self.dtype = torch.bfloat16 if half else torch.float32
+        self.content = _frozen(content, device, self.dtype)
+        self.identity = _frozen(identity, device, self.dtype) if identity is not None else None
         rates = settings.optimization
         betas = (rates.beta1, rates.beta2)
         self.rows = VideoEmbeddings(
@@ -93,105 +103,189 @@ class MetaLearner:
             self.discriminator.parameters(), lr=rates.discriminator_rate, betas=betas, fused=fused
         )
         self.steps = 0
-        self.autocast = settings.precision == "bf16" or (
-            settings.precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported()
-        )
+        self._phases: _Phases | None = None
 
     def step(self, episodes: Episodes) -> Metrics:
-        """One E+G step and the D steps. Returns scalars on the device, and `embedding`, ê [B, N]."""
-        frames, drawings = to_unit(episodes.frames), to_unit(episodes.drawings)
-        truth, drawing = frames[:, 0], drawings[:, 0]
-        output, match_gradient, metrics = self._talker_step(frames, drawings, truth, drawing, episodes.videos)
-        for index in range(self.settings.optimization.discriminator_steps):
-            extra = match_gradient if index == 0 else None
-            metrics |= self._discriminator_step(output, truth, drawing, episodes.videos, extra)
+        """One E+G step and the D steps. Returns scalars on the device, and `embedding`, ê [B, N].
+
+        The tensors returned are overwritten by the next step. All batches must have the same shape.
+        """
+        if self._phases is None:
+            self._phases = self._prepare(episodes)
+        batch, phases, videos = self._batch, self._phases, episodes.videos.to(self.device)
+        with fused_kernels(self.settings.speed.fused_kernels):
+            batch.frames.copy_(episodes.frames, non_blocking=True)
+            batch.drawings.copy_(episodes.drawings, non_blocking=True)
+            batch.seen.copy_(self.rows.adopt(videos, phases.embed()))
+            batch.rows.copy_(self.rows.rows[videos])
+            talker = phases.generate()
+            averaging = Averaging(talker.weights)
+            metrics = dict(talker.metrics)
+            for index in range(self.settings.optimization.discriminator_steps):
+                judged = phases.judge() if index == 0 else phases.judge_again()
+                Averaging(judged.weights).wait()
+                _descend(self.discriminator_optimizer, judged.weights)
+                # Eq. 6 moves W with D; L_MCH draws it to the embeddings beside the first D step.
+                self.rows.step(videos, judged.rows + talker.rows if index == 0 else judged.rows)
+                batch.rows.copy_(self.rows.rows[videos])
+                metrics |= judged.metrics
+            averaging.wait()
+            _descend(self.talker_optimizer, talker.weights)
         self.steps += 1
         self._update_average()
         return metrics
 
-    def _talker_step(
-        self, frames: Tensor, drawings: Tensor, truth: Tensor, drawing: Tensor, videos: Tensor
-    ) -> tuple[Tensor, Tensor, Metrics]:
-        """Eq. 2: E and G minimise L_CNT + L_ADV + L_MCH. Returns x̂, the gradient of L_MCH in W_i, and metrics."""
-        weights = self.settings.losses
-        self.discriminator.requires_grad_(False)
-        with self._autocast():
-            output, embeddings = self._talker(frames[:, 1:], drawings[:, 1:], drawing)
-            mean = embeddings.detach().mean(dim=1)
-            seen = self.rows.adopt(videos, mean)
-            rows = self.rows.rows[videos].requires_grad_(weights.match_moves_rows)
-            with torch.no_grad():
-                _, real_activations = self.discriminator(truth, drawing, rows)
-                real_content = self.content(truth)
-                real_identity = self.identity(truth) if self.identity else []
-            scores, activations = self.discriminator(output, drawing, rows.detach())
-            content = content_loss(self.content(output), real_content)
-            identity = content_loss(self.identity(output), real_identity) if self.identity else content.new_zeros(())
-            adversarial = adversarial_loss(scores)
-            feature_matching = feature_matching_loss(activations, real_activations)
-            match = match_loss(embeddings, rows, seen)
-            total = (
-                weights.content * content
-                + weights.identity * identity
-                + adversarial
-                + weights.feature_matching * feature_matching
-                + weights.match * match
-            )
-        self.talker_optimizer.zero_grad(set_to_none=True)
-        total.backward()
-        self.talker_optimizer.step()
-        self.discriminator.requires_grad_(True)
-        gradient = rows.grad if rows.grad is not None else torch.zeros_like(rows)
-        return (
-            output.detach(),
-            gradient,
-            {
-                "loss/generator": total.detach(),
-                "loss/content": content.detach(),
-                "loss/identity": identity.detach(),
-                "loss/adversarial": adversarial.detach(),
-                "loss/feature_matching": feature_matching.detach(),
-                "loss/match": match.detach(),
-                "embedding/within": (embeddings.detach() - mean[:, None]).square().mean(),
-                "contrast/output": output.detach().std(),
-                "contrast/truth": truth.std(),
-                "embedding": mean,
-            },
+    def _prepare(self, episodes: Episodes) -> "_Phases":
+        """Make room for batches like this one; the phases, on a GPU as CUDA graphs."""
+        size = len(episodes.videos), self.settings.networks.embedding_size
+        self._batch = _Batch(
+            torch.empty_like(episodes.frames, device=self.device),
+            torch.empty_like(episodes.drawings, device=self.device),
+            torch.empty(size, device=self.device),
+            torch.empty(size[0], dtype=torch.bool, device=self.device),
         )
+        torch.backends.cudnn.benchmark = True  # shapes never change
+        if self.device.type == "cuda" and self.settings.speed.graphs:
+            recorder = Recorder()
+            return _Phases(
+                Replayed(self._embed, recorder),
+                Replayed(self._generate, recorder),
+                Replayed(self._judge, recorder),
+                Replayed(self._judge_again, recorder),
+            )
+        return _Phases(self._embed, self._generate, self._judge, self._judge_again)
 
-    def _discriminator_step(
-        self, output: Tensor, truth: Tensor, drawing: Tensor, videos: Tensor, match_gradient: Tensor | None
-    ) -> Metrics:
-        """Eq. 6: D and W minimise L_DSC; real and generated frames in one forward pass."""
-        rows = self.rows.rows[videos].requires_grad_(True)
-        with self._autocast():
-            scores, _ = self._discriminator(torch.cat([truth, output]), drawing.repeat(2, 1, 1, 1), rows.repeat(2, 1))
-            real, fake = scores.chunk(2)
-            loss = discriminator_loss(real, fake)
-        self.discriminator_optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self.discriminator_optimizer.step()
-        assert rows.grad is not None
-        self.rows.step(videos, rows.grad if match_gradient is None else rows.grad + match_gradient)
-        return {
+    def _embed(self) -> Tensor:
+        """ê of every episode [B, N]; the embeddings of its frames wait for `_generate`."""
+        batch = self._batch
+        self._frames, self._drawings = to_unit(batch.frames, self.dtype), to_unit(batch.drawings, self.dtype)
+        shape = self._frames[:, 1:].shape[:2]
+        sources = self._frames[:, 1:].flatten(0, 1), self._drawings[:, 1:].flatten(0, 1)
+        with normalised(self.talker.embedder, self.dtype):
+            embeddings: Tensor = self.talker.embedder(*sources)
+        self._embeddings: Tensor = embeddings.unflatten(0, shape)
+        mean: Tensor = self._embeddings.detach().mean(dim=1)
+        return mean
+
+    def _generate(self) -> Gradients:
+        """Eq. 2: E and G minimise L_CNT + L_ADV + L_MCH; the gradient of rows is that of L_MCH."""
+        weights, batch, embeddings = self.settings.losses, self._batch, self._embeddings
+        truth, drawing = self._frames[:, 0], self._drawings[:, 0]
+        with normalised(self.talker.generator, self.dtype):
+            output = self.talker.generator(drawing, embeddings.mean(dim=1))
+        fake = output.to(self.dtype)
+        rows = self._rows = batch.rows.detach().requires_grad_()
+        # Scores and activations serve this step and the first D step: D does not move between them.
+        with normalised(self.discriminator, self.dtype), shared_forward() as self._of_discriminator:
+            scores, activations = self.discriminator(fake, drawing, rows)
+            real_scores, real_activations = self.discriminator(truth, drawing, rows)
+        self._scores = scores, real_scores
+        content = self._distance(self.content, fake, truth)
+        identity = self._distance(self.identity, fake, truth) if self.identity else content.new_zeros(())
+        adversarial = adversarial_loss(scores)
+        feature_matching = feature_matching_loss(activations, real_activations)
+        matched = batch.rows.detach().requires_grad_(weights.match_moves_rows)
+        match = match_loss(embeddings, matched, batch.seen)
+        total = (
+            weights.content * content
+            + weights.identity * identity
+            + adversarial
+            + weights.feature_matching * feature_matching
+            + weights.match * match
+        )
+        self._of_discriminator.wanted = False
+        inputs = [*self.talker.parameters(), *([matched] if weights.match_moves_rows else [])]
+        gradients = list(torch.autograd.grad(total, inputs, retain_graph=True))
+        self._of_discriminator.wanted = True
+        self._output, mean = output.detach(), embeddings.detach().mean(dim=1)
+        metrics = {
+            "loss/generator": total.detach(),
+            "loss/content": content.detach(),
+            "loss/identity": identity.detach(),
+            "loss/adversarial": adversarial.detach(),
+            "loss/feature_matching": feature_matching.detach(),
+            "loss/match": match.detach(),
+            "embedding/within": (embeddings.detach() - mean[:, None]).square().mean(),
+            "contrast/output": self._output.std(),
+            "contrast/truth": truth.float().std(),
+            "embedding": mean,
+        }
+        of_rows = gradients.pop() if weights.match_moves_rows else torch.zeros_like(batch.rows)
+        return Gradients(gradients, of_rows, metrics)
+
+    def _judge(self) -> Gradients:
+        """Eq. 6, the first D step: D and W minimise L_DSC, from the scores of `_generate`."""
+        return self._discriminate(*self._scores)
+
+    def _judge_again(self) -> Gradients:
+        """Eq. 6 with D and W as they are now; real and generated frames in one forward pass."""
+        batch, drawing = self._batch, self._drawings[:, 0]
+        rows = self._rows = batch.rows.detach().requires_grad_()
+        frames = torch.cat([self._output.to(self.dtype), self._frames[:, 0]])
+        with normalised(self.discriminator, self.dtype):
+            scores, _ = self.discriminator(frames, drawing.repeat(2, 1, 1, 1), rows.repeat(2, 1))
+        fake, real = scores.chunk(2)
+        return self._discriminate(fake, real)
+
+    def _discriminate(self, fake: Tensor, real: Tensor) -> Gradients:
+        loss = discriminator_loss(real, fake)
+        *gradients, of_rows = torch.autograd.grad(loss, [*self.discriminator.parameters(), self._rows])
+        metrics = {
             "loss/discriminator": loss.detach(),
             "score/real": real.detach().mean(),
             "score/fake": fake.detach().mean(),
         }
+        return Gradients(gradients, of_rows, metrics)
+
+    def _distance(self, network: PerceptualNetwork, fake: Tensor, truth: Tensor) -> Tensor:
+        with torch.no_grad():
+            real = network(truth)
+        return content_loss(network(fake), real)
 
     @torch.no_grad()
     def _update_average(self) -> None:
         """EMA of E and G: parameters are averaged, buffers (spectral norm's vectors) are copied."""
         decay = min(self.settings.optimization.ema_decay, (1 + self.steps) / (10 + self.steps))
-        own, live = list(self.average.parameters()), list(self.talker.parameters())
-        torch._foreach_lerp_(own, live, 1 - decay)
-        for ours, theirs in zip(self.average.buffers(), self.talker.buffers(), strict=True):
-            ours.copy_(theirs)
-
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.autocast)
+        torch._foreach_lerp_(list(self.average.parameters()), list(self.talker.parameters()), 1 - decay)
+        torch._foreach_copy_(list(self.average.buffers()), list(self.talker.buffers()))
 
 
-def to_unit(pictures: Tensor) -> Tensor:
-    """[..., H, W, 3] uint8 -> [..., 3, H, W] float32 in [-1, 1]; a view with channels last in memory."""
-    return (pictures.float() / 127.5 - 1).movedim(-1, -3)
+class _Phases(NamedTuple):
+    """The parts of a step between which ranks exchange something or weights move."""
+
+    embed: Callable[[], Tensor]
+    generate: Callable[[], Gradients]
+    judge: Callable[[], Gradients]
+    judge_again: Callable[[], Gradients]
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """The places in memory of what a step works on."""
+
+    frames: Tensor
+    drawings: Tensor
+    rows: Tensor
+    """W_i [B, N] as they are now"""
+    seen: Tensor
+    """[B] bool: whether W_i had been visited before"""
+
+
+def to_unit(pictures: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """[..., H, W, 3] uint8 -> [..., 3, H, W] in [-1, 1]; a view with channels last in memory."""
+    return (pictures.float() / 127.5 - 1).to(dtype).movedim(-1, -3)
+
+
+def _frozen(network: PerceptualNetwork, device: torch.device, dtype: torch.dtype) -> PerceptualNetwork:
+    """On the device; its convolutions in the precision of the step."""
+    layout = torch.channels_last if device.type == "cuda" else torch.preserve_format
+    network = network.to(device)
+    network.convolutions.to(dtype=dtype, memory_format=layout)  # type: ignore[call-overload]
+    return network
+
+
+def _descend(optimizer: torch.optim.Optimizer, gradients: list[Tensor]) -> None:
+    parameters = (parameter for group in optimizer.param_groups for parameter in group["params"])
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        parameter.grad = gradient
+    optimizer.step()

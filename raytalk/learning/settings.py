@@ -49,6 +49,15 @@ class OptimizationSettings(Settings):
     """decay per step of the average of E and G that is evaluated and served; less in the first steps"""
 
 
+class SpeedSettings(Settings):
+    """How a GPU runs the step; the mathematics stays the same. Without one both are ignored."""
+
+    fused_kernels: bool = True
+    """compile kernels for what lies between the convolutions (some seconds at the start); false: PyTorch's own"""
+    graphs: bool = True
+    """record the step's kernels once and launch them together from then on"""
+
+
 class GuardSettings(Settings):
     """When a run stops itself. Each test must fail for `patience` windows of `log_every` steps in a row."""
 
@@ -115,6 +124,7 @@ class MetatrainSettings(JobSettings):
     losses: LossSettings = LossSettings()
     perceptual: PerceptualSettings = PerceptualSettings()
     optimization: OptimizationSettings = OptimizationSettings()
+    speed: SpeedSettings = SpeedSettings()
     guard: GuardSettings = GuardSettings()
     validation: ValidationSettings = ValidationSettings()
     tracking: TrackingSettings = TrackingSettings()

@@ -6,10 +6,10 @@ and costs nothing. Every operation has a fixed shape and none waits for the devi
 """
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from raytalk.errors import CheckpointError
+from raytalk.learning.ranks import gather, world_size
 
 
 class VideoEmbeddings:
@@ -39,10 +39,9 @@ class VideoEmbeddings:
         index [B] int64, embeddings [B, N]. Returns which of the B rows had been visited before, bool [B]. Without
         this L_MCH pulls the embedder to W's random start, where its ReLU dies.
         """
-        everywhere = _gather(index)
+        everywhere = gather(index)
         same = _same(everywhere)
-        with torch.autocast(same.device.type, enabled=False):  # bfloat16 would round W
-            means = same @ _gather(embeddings.float()) / same.sum(dim=1, keepdim=True)
+        means = same @ gather(embeddings.float()) / same.sum(dim=1, keepdim=True)
         seen = self.visits[everywhere] > 0
         self.rows[everywhere] = torch.where(seen[:, None], self.rows[everywhere], means)
         return self.visits[index] > 0
@@ -53,8 +52,8 @@ class VideoEmbeddings:
         index [B] int64, gradient [B, N]: of this rank's loss, a mean over its B episodes. Several episodes of one
         video are one step with the sum of their gradients, as with a dense parameter.
         """
-        everywhere = _gather(index)
-        total = _same(everywhere) @ (_gather(gradient.float()) / _world_size())
+        everywhere = gather(index)
+        total = _same(everywhere) @ (gather(gradient.float()) / world_size())
         beta1, beta2 = self.betas
         visits = self.visits[everywhere] + 1
         first = self.first_moment[everywhere].lerp(total, 1 - beta1)
@@ -95,18 +94,6 @@ class VideoEmbeddings:
 
 
 _TENSORS = ("rows", "first_moment", "second_moment", "visits")
-
-
-def _world_size() -> int:
-    return dist.get_world_size() if dist.is_initialized() else 1
-
-
-def _gather(tensor: Tensor) -> Tensor:
-    if _world_size() == 1:
-        return tensor.detach()
-    parts = [torch.empty_like(tensor) for _ in range(_world_size())]
-    dist.all_gather(parts, tensor.detach().contiguous())
-    return torch.cat(parts)
 
 
 def _same(index: Tensor) -> Tensor:

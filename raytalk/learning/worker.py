@@ -1,6 +1,5 @@
 """What each Ray Train worker runs: an adapter between the cluster and the step."""
 
-import inspect
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -14,8 +13,6 @@ import ray.train
 import ray.train.torch
 import torch
 import torch.distributed as dist
-from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from raytalk.clips.episodes import Catalog
 from raytalk.clips.schema import RENDERED, Split
@@ -96,7 +93,7 @@ class _Worker:
         if self.device.type == "cpu":
             torch.set_num_threads(max(1, (os.cpu_count() or 1) // context.get_local_world_size()))
         self.perceptual = [network.describe() for network in (content, identity) if network is not None]
-        self.learner = MetaLearner(self.settings, job.catalog.videos, content, identity, self.device, _wrap)
+        self.learner = MetaLearner(self.settings, job.catalog.videos, content, identity, self.device)
         self.run = Storage(job.run)
         self.episodes = self._resume()
         if self.rank == 0 and self.episodes:
@@ -282,14 +279,6 @@ def _perceptual(settings: MetatrainSettings) -> tuple[PerceptualNetwork, Percept
     if names.identity != "none" and settings.losses.identity > 0:
         identity = load_perceptual(names.identity, names.weights)
     return load_perceptual(names.content, names.weights), identity
-
-
-def _wrap(module: nn.Module) -> nn.Module:
-    # Buffers are spectral norm's vectors: the same weights give the same vectors on every rank.
-    known = inspect.signature(DistributedDataParallel).parameters
-    option = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
-    wrapped: nn.Module = ray.train.torch.prepare_model(module, parallel_strategy_kwargs={option: False})
-    return wrapped
 
 
 def _total(count: torch.Tensor) -> float:

@@ -1,21 +1,14 @@
-"""Layers that the three networks share (paper, Section 4: implementation details).
+"""Blocks that the three networks share (paper, Section 4: implementation details).
 
-Spectral norm is on every convolution and every fully connected layer. Shapes: N batch, C channels, H = W height.
+The dtype of a map is the precision of the arithmetic; weights are float32. Shapes: N batch, C channels, H = W height.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import spectral_norm
 
-
-def convolution(channels_in: int, channels_out: int, kernel: int, bias: bool = True) -> nn.Module:
-    """A same-size convolution with spectral norm."""
-    layer = nn.Conv2d(channels_in, channels_out, kernel, padding=kernel // 2, bias=bias)
-    nn.init.xavier_uniform_(layer.weight)
-    if layer.bias is not None:
-        nn.init.zeros_(layer.bias)
-    return spectral_norm(layer)
+from raytalk.networks.operations import convolve_relu, half, join, norm_relu, relu_and_half
+from raytalk.networks.spectral import Convolution, padded
 
 
 class SelfAttention(nn.Module):
@@ -23,32 +16,45 @@ class SelfAttention(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.query = convolution(channels, channels // 8, 1)
-        self.key = convolution(channels, channels // 8, 1)
-        self.value = convolution(channels, channels, 1)
+        self.query = Convolution(channels, channels // 8, 1)
+        self.key = Convolution(channels, channels // 8, 1)
+        self.value = Convolution(channels, channels, 1)
         self.gain = nn.Parameter(torch.zeros(()))
 
     def forward(self, x: Tensor) -> Tensor:  # [N, C, H, W] -> same
         height, width = x.shape[2:]
-        query = self.query(x).flatten(2).transpose(1, 2)  # [N, HW, C/8]
-        key = F.max_pool2d(self.key(x), 2).flatten(2).transpose(1, 2)  # [N, HW/4, C/8]
-        value = F.max_pool2d(self.value(x), 2).flatten(2).transpose(1, 2)  # [N, HW/4, C]
+        # Four dimensions, as the fused attention kernels want them: [N, 1, positions, channels]
+        query = self.query(x).flatten(2).mT[:, None]
+        key = F.max_pool2d(self.key(x), 2).flatten(2).mT[:, None]
+        value = F.max_pool2d(self.value(x), 2).flatten(2).mT[:, None]
         attended: Tensor = F.scaled_dot_product_attention(query, key, value, scale=1.0)
-        change: Tensor = attended.transpose(1, 2).unflatten(2, (height, width))
-        return x + self.gain * change
+        change: Tensor = attended[:, 0].mT.unflatten(2, (height, width))
+        return torch.addcmul(x, self.gain.to(x.dtype), change)
 
 
-class AdaptiveInstanceNorm(nn.Module):
-    """Instance norm whose scale and shift per channel come from outside: ψ of Section 3.2."""
+class InstanceNormRelu(nn.Module):
+    """Affine instance norm, then ReLU."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:  # [N, C, H, W] -> same
+        return norm_relu(x, self.weight.expand(len(x), -1), self.bias.expand(len(x), -1))
+
+
+class AdaptiveInstanceNormRelu(nn.Module):
+    """Instance norm whose scale and shift per channel come from outside (ψ of Section 3.2), then ReLU."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.coefficients = 2 * channels
 
     def forward(self, x: Tensor, coefficients: Tensor) -> Tensor:
-        """x [N, C, H, W], coefficients [N, 2C]: scales, then shifts -> [N, C, H, W]"""
-        scale, shift = coefficients[:, :, None, None].chunk(2, dim=1)
-        return F.instance_norm(x) * scale + shift
+        """x [N, C, H, W], coefficients [N, 2C] float32: scales, then shifts -> [N, C, H, W]"""
+        scale, shift = coefficients.chunk(2, dim=1)
+        return norm_relu(x, scale, shift)
 
 
 class DownBlock(nn.Module):
@@ -63,19 +69,32 @@ class DownBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.down, self.first = down, first
-        self.norm1 = nn.InstanceNorm2d(channels_in, affine=True) if norm and not first else nn.Identity()
-        self.norm2 = nn.InstanceNorm2d(channels_out, affine=True) if norm else nn.Identity()
-        self.conv1 = convolution(channels_in, channels_out, 3, bias=not norm)
-        self.conv2 = convolution(channels_out, channels_out, 3, bias=not norm)
-        self.skip = convolution(channels_in, channels_out, 1) if down or channels_in != channels_out else nn.Identity()
+        self.norm1 = InstanceNormRelu(channels_in) if norm and not first else None
+        self.norm2 = InstanceNormRelu(channels_out) if norm else None
+        self.conv1 = Convolution(channels_in, channels_out, 3, bias=not norm)
+        self.conv2 = Convolution(channels_out, channels_out, 3, bias=not norm, step="down" if down else "same")
+        self.skip = Convolution(channels_in, channels_out, 1) if down or channels_in != channels_out else None
 
     def forward(self, x: Tensor) -> Tensor:  # [N, Cin, H, W] -> [N, Cout, H/2, W/2]
-        y = self.conv1(x if self.first else F.relu(self.norm1(x)))
-        y = self.conv2(F.relu(self.norm2(y)))
-        if self.down:
-            x, y = F.avg_pool2d(x, 2), F.avg_pool2d(y, 2)
-        out: Tensor = self.skip(x) + y
-        return out
+        if self.first:
+            x = active = padded(x)
+            x = half(x) if self.down else x
+        elif self.norm1 is not None:
+            active, x = self.norm1(x), half(x) if self.down else x
+        elif self.down:
+            active, x = relu_and_half(x)
+        else:
+            active = F.relu(x)
+        if self.norm2 is None:
+            assert self.conv1.bias is not None
+            y = convolve_relu(active, self.conv1.kernel(x.dtype), self.conv1.bias)
+        else:
+            y = self.norm2(self.conv1(active))
+        biases: list[Tensor] = [
+            layer.bias for layer in (self.conv2, self.skip) if layer is not None and layer.bias is not None
+        ]
+        bias = torch.stack(biases).sum(dim=0) if biases else None
+        return join(self.conv2.bare(y), x if self.skip is None else self.skip.bare(x), bias)
 
 
 class AdaINBlock(nn.Module):
@@ -84,24 +103,21 @@ class AdaINBlock(nn.Module):
     def __init__(self, channels_in: int, channels_out: int, up: bool) -> None:
         super().__init__()
         self.up = up
-        self.norm1 = AdaptiveInstanceNorm(channels_in)
-        self.norm2 = AdaptiveInstanceNorm(channels_out)
-        self.conv1 = convolution(channels_in, channels_out, 3, bias=False)
-        self.conv2 = convolution(channels_out, channels_out, 3, bias=False)
-        self.skip = convolution(channels_in, channels_out, 1) if up or channels_in != channels_out else nn.Identity()
+        self.norm1 = AdaptiveInstanceNormRelu(channels_in)
+        self.norm2 = AdaptiveInstanceNormRelu(channels_out)
+        self.conv1 = Convolution(channels_in, channels_out, 3, bias=False, step="up" if up else "same")
+        self.conv2 = Convolution(channels_out, channels_out, 3, bias=False)
+        self.skip = Convolution(channels_in, channels_out, 1) if up or channels_in != channels_out else None
         self.coefficients = self.norm1.coefficients + self.norm2.coefficients
 
     def forward(self, x: Tensor, coefficients: Tensor) -> Tensor:  # [N, Cin, H, W], [N, coefficients]
         first, second = coefficients.split([self.norm1.coefficients, self.norm2.coefficients], dim=1)
-        y = F.relu(self.norm1(x, first))
-        if self.up:
-            y = F.interpolate(y, scale_factor=2, mode="nearest")
-        y = self.conv2(F.relu(self.norm2(self.conv1(y), second)))
-        skip = self.skip(x)
-        out: Tensor = y + (F.interpolate(skip, scale_factor=2, mode="nearest") if self.up else skip)
-        return out
+        y = self.conv2.bare(self.norm2(self.conv1.bare(self.norm1(x, first)), second))
+        if self.skip is None:
+            return join(y, x, None)
+        return join(y, self.skip.bare(x), self.skip.bias, up=self.up)
 
 
 def pool(x: Tensor) -> Tensor:
     """Sum over space, then ReLU: [N, C, H, W] -> [N, C] in float32 (sums of bfloat16 lose small parts)."""
-    return F.relu(x.float().sum(dim=(2, 3)))
+    return F.relu(x.sum(dim=(2, 3), dtype=torch.float32))

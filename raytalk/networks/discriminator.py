@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from raytalk.networks.blocks import DownBlock, pool
 from raytalk.networks.embedder import down_blocks
 from raytalk.networks.settings import NetworkSettings
+from raytalk.networks.spectral import stacked
 
 
 class Discriminator(nn.Module):
@@ -24,7 +25,7 @@ class Discriminator(nn.Module):
         Returns the realism scores r = V·(W_i + w0) + b [N] float32 and the activations after each residual block
         (and its attention), which feature matching compares.
         """
-        x = torch.cat([frames, drawings], dim=1)
+        x = stacked(frames, drawings)
         activations = []
         for block in self.blocks:
             x = block(x)

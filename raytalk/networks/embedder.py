@@ -1,10 +1,10 @@
 """E(x, y; φ): a frame and its landmark drawing become an embedding of the person (Section 3.1)."""
 
-import torch
 from torch import Tensor, nn
 
 from raytalk.networks.blocks import DownBlock, SelfAttention, pool
 from raytalk.networks.settings import DISCRIMINATOR_BOTTLENECK, NetworkSettings
+from raytalk.networks.spectral import stacked
 
 
 def down_blocks(settings: NetworkSettings) -> nn.ModuleList:
@@ -28,7 +28,7 @@ class Embedder(nn.Module):
 
     def forward(self, frames: Tensor, drawings: Tensor) -> Tensor:
         """frames and drawings [N, 3, H, W] in [-1, 1] -> embeddings [N, embedding_size] float32, not negative."""
-        x = torch.cat([frames, drawings], dim=1)
+        x = stacked(frames, drawings)
         for block in self.blocks:
             x = block(x)
         return pool(x) * self.scale

@@ -1,12 +1,11 @@
 """G(y, ê; ψ, P): a landmark drawing becomes a frame of the person embedded in ê (Section 3.1)."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import spectral_norm
 
-from raytalk.networks.blocks import AdaINBlock, AdaptiveInstanceNorm, DownBlock, SelfAttention, convolution
+from raytalk.networks.blocks import AdaINBlock, AdaptiveInstanceNormRelu, DownBlock, SelfAttention
 from raytalk.networks.settings import GENERATOR_BOTTLENECK, NetworkSettings
+from raytalk.networks.spectral import Convolution, Linear
 
 
 class Projection(nn.Module):
@@ -15,16 +14,14 @@ class Projection(nn.Module):
     The bias starts at one for scales and at zero for shifts, so that an empty embedding means plain instance norm.
     """
 
-    def __init__(self, embedding_size: int, norms: list[AdaptiveInstanceNorm], scale: float) -> None:
+    def __init__(self, embedding_size: int, norms: list[AdaptiveInstanceNormRelu], scale: float) -> None:
         super().__init__()
         self.scale = scale
         coefficients = [norm.coefficients for norm in norms]
-        layer = nn.Linear(embedding_size, sum(coefficients), bias=False)
-        nn.init.xavier_uniform_(layer.weight)
-        self.linear = spectral_norm(layer)
+        self.linear = Linear(embedding_size, sum(coefficients))
         self.bias = nn.Parameter(torch.cat([_plain(count) for count in coefficients]))
 
-    def forward(self, embedding: Tensor) -> Tensor:  # [N, embedding_size] -> [N, coefficients]
+    def forward(self, embedding: Tensor) -> Tensor:  # [N, embedding_size] -> [N, coefficients], float32
         coefficients: Tensor = self.linear(embedding) * self.scale
         return coefficients + self.bias
 
@@ -49,13 +46,13 @@ class Generator(nn.Module):
             channels = settings.channels(height)
             if 2 * height == settings.attention_up:
                 self.attention[str(index)] = SelfAttention(channels)
-        self.last_norm = AdaptiveInstanceNorm(channels)
-        self.last = convolution(channels, 3, 3)
-        norms = [module for module in self.modules() if isinstance(module, AdaptiveInstanceNorm)]
+        self.last_norm = AdaptiveInstanceNormRelu(channels)
+        self.last = Convolution(channels, 3, 3)
+        norms = [module for module in self.modules() if isinstance(module, AdaptiveInstanceNormRelu)]
         self.projection = Projection(settings.embedding_size, norms, settings.projection_scale)
 
     def forward(self, drawings: Tensor, embedding: Tensor) -> Tensor:
-        """drawings [N, 3, H, W] in [-1, 1], embedding [N, embedding_size] -> frames [N, 3, H, W] in [-1, 1]."""
+        """drawings [N, 3, H, W] in [-1, 1], embedding [N, embedding_size] -> frames like the drawings, float32."""
         return self.render(drawings, self.projection(embedding))
 
     def render(self, drawings: Tensor, coefficients: Tensor) -> Tensor:
@@ -71,7 +68,7 @@ class Generator(nn.Module):
             key = str(index - len(self.middle))
             if key in self.attention:
                 x = self.attention[key](x)
-        return torch.tanh(self.last(F.relu(self.last_norm(x, last))).float())
+        return torch.tanh(self.last(self.last_norm(x, last)).float())
 
 
 def _plain(count: int) -> Tensor:

@@ -19,9 +19,9 @@ from urllib.parse import urlsplit
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from raytalk.errors import WeightsError
+from raytalk.networks.operations import convolve_relu, max_half
 from raytalk.storage import Storage
 
 VGG16_PLAN = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
@@ -166,7 +166,10 @@ SPECS: dict[str, PerceptualSpec] = {
 
 
 class PerceptualNetwork(nn.Module):
-    """A frozen feature network, always in evaluation mode. Gradients flow to the images, never to the weights."""
+    """A frozen feature network, always in evaluation mode. Gradients flow to the images, never to the weights.
+
+    The dtype of the weights (`network.convolutions.to(torch.bfloat16)`) is the precision of the arithmetic.
+    """
 
     mean: Tensor
     deviation: Tensor
@@ -196,10 +199,11 @@ class PerceptualNetwork(nn.Module):
         layers = iter(self.convolutions)
         for block, widths in enumerate(self.spec.plan):
             if block:
-                x = functional.max_pool2d(x, 2, ceil_mode=self.spec.ceil_pools)
+                x = max_half(x, ceil=self.spec.ceil_pools)
             for place, convolution in zip(range(len(widths)), layers, strict=False):
-                # Out of place: a map handed out is never written to again.
-                x = functional.relu(convolution(x))
+                assert isinstance(convolution, nn.Conv2d)
+                assert convolution.bias is not None
+                x = convolve_relu(x, convolution.weight, convolution.bias)
                 if place == 0:
                     taps.append(x)
         return taps
@@ -226,11 +230,10 @@ class PerceptualNetwork(nn.Module):
         return line
 
     def _scaled(self, images: Tensor) -> Tensor:
-        # In float32 under autocast too: bfloat16 has 8 bits, and 0..255 minus a mean would lose the shades.
-        with torch.autocast(images.device.type, enabled=False):
-            x = images.float().flip(1) if self.spec.channels == "BGR" else images.float()
-            x = ((x + 1) * (self.spec.scale / 2) - self.mean.float()) / self.deviation.float()
-        return x.to(self.mean.dtype)
+        # In float32 whatever comes in: bfloat16 has 8 bits, and 0..255 minus a mean would lose the shades.
+        x = images.float().flip(1) if self.spec.channels == "BGR" else images.float()
+        x = ((x + 1) * (self.spec.scale / 2) - self.mean.float()) / self.deviation.float()
+        return x.to(next(self.convolutions.parameters()).dtype)
 
 
 def load_perceptual(name: str, weights: str = "") -> PerceptualNetwork:

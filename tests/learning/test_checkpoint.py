@@ -17,7 +17,7 @@ from toy import TINY_NETWORKS
 
 from raytalk.errors import CheckpointError, RaytalkError, StorageError
 from raytalk.learning import checkpoint
-from raytalk.learning.checkpoint import Snapshot, State
+from raytalk.learning.checkpoint import FORMAT, Snapshot, State
 from raytalk.learning.checkpoint_writer import CheckpointWriter
 from raytalk.learning.meta import MetaLearner
 from raytalk.learning.settings import MetatrainSettings
@@ -30,6 +30,8 @@ TINY = {
 
 class NoContent(nn.Module):
     """Nothing here runs a step."""
+
+    convolutions = nn.Module()
 
     def forward(self, images: Tensor) -> list[Tensor]:
         return [images]
@@ -187,11 +189,11 @@ def list_for_marker(place: Storage) -> None:
 
 
 def newer_format(place: Storage) -> None:
-    amend(place, format=2)
+    amend(place, format=FORMAT + 1)
 
 
 def newer_format_with_new_fields(place: Storage) -> None:
-    amend(place, format=2, something_new=1)
+    amend(place, format=FORMAT + 1, something_new=1)
 
 
 BROKEN: list[tuple[Callable[[Storage], None], str]] = [
@@ -200,8 +202,8 @@ BROKEN: list[tuple[Callable[[Storage], None], str]] = [
     (remove_marker, "is not a complete checkpoint: state.json is missing"),
     (spoil_marker, "state.json cannot be read"),
     (list_for_marker, "state.json cannot be read"),
-    (newer_format, "has format 2; this version reads format 1"),
-    (newer_format_with_new_fields, "has format 2; this version reads format 1"),
+    (newer_format, f"has format {FORMAT + 1}; this version reads format {FORMAT}"),
+    (newer_format_with_new_fields, f"has format {FORMAT + 1}; this version reads format {FORMAT}"),
 ]
 
 

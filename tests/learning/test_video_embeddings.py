@@ -83,15 +83,6 @@ def test_adopt_takes_the_mean_embedding_of_a_first_visit() -> None:
     assert rows.rows[0].abs().sum() > 0
 
 
-def test_adopt_is_exact_under_autocast() -> None:
-    """The step calls it inside autocast, where a matrix product would round ê to bfloat16's 8 bits."""
-    rows = make()
-    embeddings = torch.rand(2, SIZE)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        rows.adopt(torch.tensor([0, 1]), embeddings)
-    torch.testing.assert_close(rows.rows[:2], embeddings, atol=1e-6, rtol=1e-6)
-
-
 def test_a_gradient_in_bfloat16_is_taken() -> None:
     rows = make()
     rows.step(torch.tensor([0]), torch.ones(1, SIZE, dtype=torch.bfloat16))
