@@ -56,7 +56,10 @@ def main(settings: StepSettings) -> None:
     if device.type == "cpu":
         settings = settings.model_copy(update={"precision": "float32"})
     peaks = measure_peaks(device)
-    rows = [time_batch(settings, int(size), device, peaks) for size in settings.batch_sizes.split(",")]
+    rows = []
+    for size in settings.batch_sizes.split(","):
+        rows.append(time_batch(settings, int(size), device, peaks))
+        print(f"{size} episodes a step: {rows[-1].get('episodes per second')} a second", file=sys.stderr, flush=True)
     print(json.dumps({"machine": machine(device), "peaks": peaks.describe(), "steps": rows}, indent=2))
 
 

@@ -4,16 +4,20 @@ One dataset covers the rest of the run, so there is no pause between epochs, and
 the last checkpoint's episode.
 """
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import ray
 import ray.data
 import torch
+from ray.data.block import Block, BlockMetadata
 
 from raytalk.clips.episodes import Plan, draw_window
 from raytalk.connect import StorageEnvironment
@@ -22,11 +26,15 @@ from raytalk.learning.meta import Episodes
 from raytalk.storage import Storage
 
 Columns = dict[str, npt.NDArray[Any]]
+Batch = dict[str, torch.Tensor]
 
 _EPISODES_PER_BLOCK = 8
+"""at least; a power of two, so that batches seldom straddle blocks"""
+_BYTES_PER_BLOCK = 8 << 20
+"""at least, where a task draws so many: every block costs the scheduler the same"""
 _EPISODES_PER_TASK = 64
 """at least, so that small windows do not cost a task each"""
-_WINDOWS_PER_RANGE = 1000
+_TASKS_PER_DEAL = 1000
 
 
 @dataclass(frozen=True)
@@ -50,13 +58,30 @@ def training_dataset(feed: Feed, start: int, stop: int, cpus_per_task: float) ->
     Columns: `frames` and `drawings` [1 + K, H, W, 3] uint8, `video` int64, `number` int64 of the run, `faults` int64.
     """
     first, last = feed.plan.locate(start), feed.plan.locate(stop)
-    windows = ray.data.range(last - first + 1, override_num_blocks=1 + (last - first) // _WINDOWS_PER_RANGE)
     per_window = feed.plan.episodes_per_epoch / feed.plan.windows_per_epoch
-    per_task = max(1, round(_EPISODES_PER_TASK / per_window))
-    draw = partial(_draw, ray.put(feed), first, start)
-    return windows.repartition(target_num_rows_per_block=per_task).map_batches(
-        draw, batch_size=per_task, num_cpus=cpus_per_task
+    windows = max(1, round(_EPISODES_PER_TASK / per_window))
+    tasks = -(-(last + 1 - first) // windows)
+    dealt = ray.data.read_datasource(_Deal(tasks), override_num_blocks=tasks, num_cpus=0, concurrency=1)
+    draw = partial(_draw, ray.put(feed), first, windows, start)
+    dataset: ray.data.Dataset = dealt.map_batches(draw, batch_size=1, num_cpus=cpus_per_task)
+    # Else Ray Data gathers blocks of 128 MB in pieces, and every worker puts the pieces together with a copy.
+    dataset.context.target_max_block_size = _episodes_per_block(feed) * _bytes_per_episode(feed)
+    return dataset
+
+
+def batches(
+    shard: ray.data.DataIterator, size: int, ahead: int, device: torch.device, waited: Callable[[float], None]
+) -> Iterator[Batch]:
+    """A worker's share in batches of `size` episodes on `device`, `ahead` of them made ready beforehand.
+
+    `waited` is told the seconds for which the device had nothing to do because there was no batch; on a GPU it is told
+    of one batch while the next is fetched.
+    """
+    gpu = device.type == "cuda"
+    found = iter(
+        shard.iter_torch_batches(batch_size=size, prefetch_batches=ahead, drop_last=True, device="cpu", pin_memory=gpu)
     )
+    yield from _on_gpu(found, device, waited) if gpu else _timed(found, waited)
 
 
 def to_episodes(batch: dict[str, torch.Tensor]) -> Episodes:
@@ -64,18 +89,51 @@ def to_episodes(batch: dict[str, torch.Tensor]) -> Episodes:
     return Episodes(batch["frames"], batch["drawings"], batch["video"])
 
 
-def _draw(feed: "ray.ObjectRef[Feed]", first: int, start: int, batch: Columns) -> Iterator[Columns]:
+class _Deal(ray.data.Datasource):
+    """The numbers of the drawing tasks, a row and a block each.
+
+    A run of millions of episodes has too many tasks to list beforehand, and Ray's own `range` and `repartition` would
+    reserve CPUs for as long as they deal: on a small cluster all of them.
+    """
+
+    def __init__(self, tasks: int) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.tasks = tasks
+
+    def estimate_inmemory_data_size(self) -> int | None:
+        return None
+
+    def get_read_tasks(
+        self, parallelism: int, per_task_row_limit: int | None = None, data_context: Any = None
+    ) -> list[ray.data.ReadTask]:
+        """Some equal deals; Ray splits each into the blocks that `override_num_blocks` asks for."""
+        deals = -(-self.tasks // _TASKS_PER_DEAL)
+        bounds = [self.tasks * deal // deals for deal in range(deals + 1)]
+        return [
+            ray.data.ReadTask(
+                partial(_numbers, begin, end),
+                BlockMetadata(num_rows=end - begin, size_bytes=8 * (end - begin), input_files=None, exec_stats=None),
+            )
+            for begin, end in pairwise(bounds)
+        ]
+
+
+def _numbers(begin: int, end: int) -> list[Block]:
+    return [pa.table({"task": np.arange(begin, end)})]
+
+
+def _draw(feed: "ray.ObjectRef[Feed]", first: int, windows: int, start: int, batch: Columns) -> Iterator[Columns]:
     job = _fetched(feed)
-    storage = _storage(job.clips)
+    storage, size = _storage(job.clips), _episodes_per_block(job)
     block: list[tuple[Any, ...]] = []
-    for index in batch["id"]:
-        number = first + int(index)
+    for offset in range(windows):
+        number = first + int(batch["task"][0]) * windows + offset
         for episode in draw_window(
             storage, job.plan, number, job.shots, job.resolution, start, say=job.console.say_once
         ):
             row = (episode.frames, episode.drawings, job.videos[episode.video], episode.number, episode.faults)
             block.append(row)
-            if len(block) == _EPISODES_PER_BLOCK:
+            if len(block) == size:
                 yield _columns(block)
                 block = []
     if block:
@@ -103,3 +161,53 @@ def _fetched(feed: "ray.ObjectRef[Feed]") -> Feed:
 @lru_cache(maxsize=2)
 def _storage(uri: str) -> Storage:
     return Storage(uri)
+
+
+def _bytes_per_episode(feed: Feed) -> int:
+    return 2 * (1 + feed.shots) * 3 * feed.resolution**2
+
+
+def _episodes_per_block(feed: Feed) -> int:
+    size = _EPISODES_PER_BLOCK
+    while size < _EPISODES_PER_TASK and size * _bytes_per_episode(feed) < _BYTES_PER_BLOCK:
+        size *= 2
+    return size
+
+
+def _timed(found: Iterator[Batch], waited: Callable[[float], None]) -> Iterator[Batch]:
+    while True:
+        start = time.perf_counter()
+        batch = next(found, None)
+        waited(time.perf_counter() - start)
+        if batch is None:
+            return
+        yield batch
+
+
+def _on_gpu(found: Iterator[Batch], device: torch.device, waited: Callable[[float], None]) -> Iterator[Batch]:
+    """Batches in pinned memory, copied to the GPU while it works on the step before."""
+    stream, copies = torch.cuda.current_stream(device), torch.cuda.Stream(device)
+    idle: tuple[torch.cuda.Event, torch.cuda.Event] | None = None
+    while True:
+        done = _mark(stream)
+        if idle is not None:
+            # One step at work and one in the queue keep the GPU busy. Without a bound the queue would take in batches
+            # as fast as they come, and waiting for more of them would look like a GPU that has nothing to do.
+            idle[1].synchronize()
+            waited(idle[0].elapsed_time(idle[1]) / 1e3)
+        batch = next(found, None)
+        if batch is None:
+            return
+        with torch.cuda.stream(copies):
+            arrived = {name: column.to(device, non_blocking=True) for name, column in batch.items()}
+        stream.wait_stream(copies)
+        for column in arrived.values():
+            column.record_stream(stream)
+        idle = done, _mark(stream)
+        yield arrived
+
+
+def _mark(stream: torch.cuda.Stream) -> torch.cuda.Event:
+    event = torch.cuda.Event(enable_timing=True, blocking=True)
+    event.record(stream)
+    return event

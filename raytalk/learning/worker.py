@@ -1,7 +1,6 @@
 """What each Ray Train worker runs: an adapter between the cluster and the step."""
 
 import os
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -21,7 +20,7 @@ from raytalk.console import Console
 from raytalk.errors import CheckpointError, RaytalkError
 from raytalk.learning import checkpoint
 from raytalk.learning.checkpoint_writer import CheckpointWriter
-from raytalk.learning.feed import to_episodes
+from raytalk.learning.feed import batches, to_episodes
 from raytalk.learning.health import Guard, Window
 from raytalk.learning.meta import MetaLearner
 from raytalk.learning.progress import Stopwatch, line
@@ -147,21 +146,9 @@ class _Worker:
         raise RuntimeError(f"the clips ended at episode {self.episodes} of {settings.episodes}")
 
     def _batches(self, stopwatch: Stopwatch) -> Iterator[dict[str, torch.Tensor]]:
-        shard = ray.train.get_dataset_shard("train")
-        batches = iter(
-            shard.iter_torch_batches(
-                batch_size=self.settings.batch_size // self.world,
-                prefetch_batches=self.settings.data.prefetch_batches,
-                drop_last=True,
-            )
-        )
+        shard, size = ray.train.get_dataset_shard("train"), self.settings.batch_size // self.world
         began = self.episodes
-        while True:
-            start = time.perf_counter()
-            batch = next(batches, None)
-            stopwatch.waited(time.perf_counter() - start)
-            if batch is None:
-                return
+        for batch in batches(shard, size, self.settings.data.prefetch_batches, self.device, stopwatch.waited):
             if self.episodes == began and int(batch["number"].min()) < began:
                 raise RuntimeError(f"the data begins before episode {began}: does another process write to this run?")
             yield batch
