@@ -25,12 +25,9 @@ def main(file: str, picture: str) -> None:
         left.annotate(
             f"{row['episodes per second']:.0f}", place, xytext=(0, 7), textcoords="offset points", ha="center"
         )
-    left.set(
-        xlabel="episodes per step",
-        ylabel="episodes per second",
-        ylim=(0, 1.15 * max(row["episodes per second"] for row in rows)),
-        title=measured["machine"]["device"],
-    )
+    top = 1.15 * max(row["episodes per second"] for row in rows)
+    left.set(xlabel="episodes per step", ylabel="episodes per second", ylim=(0, top))
+    left.set_title(measured["machine"]["device"])
     right.plot(sizes, [row["memory, GB"] for row in rows], "s-", color="tab:red")
     right.set(xlabel="episodes per step", ylabel="GB of GPU memory", ylim=(0, 80), title="memory")
     for axes in (left, right):
