@@ -159,7 +159,7 @@ def frozen_step(made: meta.MetaLearner, episodes: meta.Episodes, monkeypatch: py
     given: dict[int, list[list[Tensor]]] = {id(made.talker_optimizer): [], id(made.discriminator_optimizer): []}
     rows: list[Tensor] = []
     with monkeypatch.context() as patch:
-        patch.setattr(meta, "_descend", lambda who, gradients: given[id(who)].append([g.clone() for g in gradients]))
+        patch.setattr(meta, "descend", lambda who, gradients: given[id(who)].append([g.clone() for g in gradients]))
         patch.setattr(made.rows, "step", lambda _, gradient: rows.append(gradient.clone()))
         metrics = made.step(episodes)
     (talker,) = given[id(made.talker_optimizer)]

@@ -88,8 +88,8 @@ class MetaLearner:
             settings.precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported()
         )
         self.dtype = torch.bfloat16 if half else torch.float32
-        self.content = _frozen(content, device, self.dtype)
-        self.identity = _frozen(identity, device, self.dtype) if identity is not None else None
+        self.content = frozen(content, device, self.dtype)
+        self.identity = frozen(identity, device, self.dtype) if identity is not None else None
         rates = settings.optimization
         betas = (rates.beta1, rates.beta2)
         self.rows = VideoEmbeddings(
@@ -124,13 +124,13 @@ class MetaLearner:
             for index in range(self.settings.optimization.discriminator_steps):
                 judged = phases.judge() if index == 0 else phases.judge_again()
                 Averaging(judged.weights).wait()
-                _descend(self.discriminator_optimizer, judged.weights)
+                descend(self.discriminator_optimizer, judged.weights)
                 # Eq. 6 moves W with D; L_MCH draws it to the embeddings beside the first D step.
                 self.rows.step(videos, judged.rows + talker.rows if index == 0 else judged.rows)
                 batch.rows.copy_(self.rows.rows[videos])
                 metrics |= judged.metrics
             averaging.wait()
-            _descend(self.talker_optimizer, talker.weights)
+            descend(self.talker_optimizer, talker.weights)
         self.steps += 1
         self._update_average()
         return metrics
@@ -276,15 +276,16 @@ def to_unit(pictures: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     return (pictures.float() / 127.5 - 1).to(dtype).movedim(-1, -3)
 
 
-def _frozen(network: PerceptualNetwork, device: torch.device, dtype: torch.dtype) -> PerceptualNetwork:
-    """On the device; its convolutions in the precision of the step."""
+def frozen(network: PerceptualNetwork, device: torch.device, dtype: torch.dtype) -> PerceptualNetwork:
+    """The network itself, moved to the device; its convolutions in the precision of the step."""
     layout = torch.channels_last if device.type == "cuda" else torch.preserve_format
     network = network.to(device)
     network.convolutions.to(dtype=dtype, memory_format=layout)  # type: ignore[call-overload]
     return network
 
 
-def _descend(optimizer: torch.optim.Optimizer, gradients: list[Tensor]) -> None:
+def descend(optimizer: torch.optim.Optimizer, gradients: list[Tensor]) -> None:
+    """One step of the optimizer; the gradients are in the order of its parameters."""
     parameters = (parameter for group in optimizer.param_groups for parameter in group["params"])
     for parameter, gradient in zip(parameters, gradients, strict=True):
         parameter.grad = gradient

@@ -25,10 +25,14 @@ class Discriminator(nn.Module):
         Returns the realism scores r = V·(W_i + w0) + b [N] float32 and the activations after each residual block
         (and its attention), which feature matching compares.
         """
+        vectors, activations = self.look(frames, drawings)
+        return (vectors * (rows + self.w0)).sum(dim=1) + self.bias, activations
+
+    def look(self, frames: Tensor, drawings: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """V(x, y; θ) [N, embedding_size] float32, without what it is multiplied with; and the activations."""
         x = stacked(frames, drawings)
         activations = []
         for block in self.blocks:
             x = block(x)
             activations.append(x)
-        scores = (pool(x) * (rows + self.w0)).sum(dim=1) + self.bias
-        return scores, activations
+        return pool(x), activations

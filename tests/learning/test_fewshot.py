@@ -1,0 +1,135 @@
+"""Few-shot learning of a toy person, with tiny networks and a random content network."""
+
+import copy
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from toy import TINY_NETWORKS, RandomContent, face_landmarks, toy_frame
+
+from raytalk.faces.draw import draw_landmarks
+from raytalk.learning.fewshot import FewShotLearner, FewShotSettings, LearningImages, embed
+from raytalk.learning.losses import LossSettings
+from raytalk.learning.meta import Talker, to_unit
+from raytalk.networks.discriminator import Discriminator
+from raytalk.networks.settings import NetworkSettings
+
+NETWORKS = NetworkSettings(**TINY_NETWORKS)  # type: ignore[arg-type]
+
+
+def images(count: int = 4, person: int = 3, size: int = 32) -> LearningImages:
+    random = np.random.default_rng(person)
+    points = [face_landmarks(size, tuple(random.uniform(-0.1, 0.1, 2)), random.uniform()) for _ in range(count)]
+    frames = np.stack([toy_frame(person, one, size) for one in points])
+    drawings = np.stack([draw_landmarks(one, size) for one in points])
+    return LearningImages(torch.from_numpy(frames), torch.from_numpy(drawings))
+
+
+def networks() -> tuple[Talker, Discriminator]:
+    torch.manual_seed(0)
+    return Talker(NETWORKS).eval(), Discriminator(NETWORKS)
+
+
+def learner(count: int = 4, made: tuple[Talker, Discriminator] | None = None, **options: Any) -> FewShotLearner:
+    talker, discriminator = made or networks()
+    content: Any = RandomContent()
+    settings = FewShotSettings(**options)
+    device = torch.device("cpu")
+    return FewShotLearner(settings, LossSettings(), talker, discriminator, images(count), content, content, device)
+
+
+def snapshot(made: FewShotLearner) -> dict[str, Tensor]:
+    tensors = {"coefficients": made.coefficients, "weight": made.weight}
+    tensors |= {f"generator.{key}": value for key, value in made.generator.named_parameters()}
+    tensors |= {f"discriminator.{key}": value for key, value in made.discriminator.named_parameters()}
+    return {key: value.detach().clone() for key, value in tensors.items()}
+
+
+def test_step_zero_is_the_feed_forward_output_exactly() -> None:
+    talker, discriminator = networks()
+    made = learner(made=(talker, discriminator))
+    embedding = embed(talker, images())
+    with torch.no_grad():
+        drawings = to_unit(images().drawings)
+        wanted = talker.generator.render(drawings, talker.generator.projection(embedding[None]).expand(4, -1))
+        # A product with four rows is summed in another order than one with a single row.
+        torch.testing.assert_close(talker.generator(drawings, embedding.expand(4, -1)), wanted, atol=1e-5, rtol=0)
+    torch.testing.assert_close(made.render(images().drawings), wanted, atol=0, rtol=0)
+    torch.testing.assert_close(made.weight.detach(), discriminator.w0 + embedding, atol=0, rtol=0)
+
+
+def test_the_embedding_is_the_mean_over_the_images() -> None:
+    talker, _ = networks()
+    many = images(20)
+    each = [embed(talker, LearningImages(many.frames[n : n + 1], many.drawings[n : n + 1])) for n in range(20)]
+    torch.testing.assert_close(embed(talker, many), torch.stack(each).mean(dim=0), atol=1e-6, rtol=1e-4)
+
+
+def test_everything_of_the_person_moves_and_nothing_else() -> None:
+    talker, discriminator = networks()
+    given = copy.deepcopy((talker.state_dict(), discriminator.state_dict()))
+    made = learner(made=(talker, discriminator))
+    before = snapshot(made)
+    for _ in range(3):
+        made.step(torch.arange(4))
+    after = snapshot(made)
+    still = {key for key in before if torch.equal(before[key], after[key])}
+    assert {"coefficients", "weight"}.isdisjoint(still)
+    # P and w0 have handed over to ψ' and w'.
+    handed_over = {key for key in before if ".projection." in key} | {"discriminator.w0"}
+    # Behind a gain of 0, attention waits for the gain to move; while both hinges are open, b is flat.
+    waiting = {key for key in still if any(part in key for part in ("query", "key", "value", "discriminator.bias"))}
+    assert still - waiting == handed_over
+    for module, state in zip((talker, discriminator), given, strict=True):
+        for key, value in module.state_dict().items():
+            torch.testing.assert_close(value, state[key], atol=0, rtol=0)
+
+
+def test_learning_lowers_the_loss_and_nears_the_images() -> None:
+    made = learner(steps=60, generator_rate=1e-3)
+    truth = to_unit(images().frames)
+    before = float((made.render(images().drawings) - truth).abs().mean())
+    losses: list[float] = []
+    made.learn(lambda _, __, metrics: losses.append(float(metrics["loss/content"])))
+    assert len(losses) == 60
+    assert np.mean(losses[-10:]) < 0.7 * np.mean(losses[:3])
+    assert float((made.render(images().drawings) - truth).abs().mean()) < 0.8 * before
+
+
+@pytest.mark.parametrize("count", [1, 3, 8, 9])
+def test_every_image_is_shown_before_any_comes_again(count: int) -> None:
+    made = learner(count, batch_size=4)
+    assert made.batch_size == min(4, count)
+    shown: list[int] = []
+    for _, chosen in zip(range(count), made._order(), strict=False):
+        shown += chosen.tolist()
+    rounds = [shown[start : start + count] for start in range(0, len(shown) - count + 1, count)]
+    assert all(sorted(once) == list(range(count)) for once in rounds)
+
+
+@pytest.mark.parametrize(("count", "batch", "steps"), [(8, 8, 40), (1, 8, 40), (32, 8, 160), (9, 8, 45)])
+def test_epochs_of_the_paper(count: int, batch: int, steps: int) -> None:
+    assert FewShotSettings(epochs=40, batch_size=batch).total_steps(count) == steps
+    assert FewShotSettings(steps=7).total_steps(count) == 7
+
+
+def test_the_same_seed_learns_the_same() -> None:
+    one, two, other = (
+        learner(steps=3, batch_size=2),
+        learner(steps=3, batch_size=2),
+        learner(steps=3, batch_size=2, seed=1),
+    )
+    for made in (one, two, other):
+        made.learn()
+    drawings = images().drawings
+    torch.testing.assert_close(one.render(drawings), two.render(drawings), atol=0, rtol=0)
+    assert not torch.equal(one.render(drawings), other.render(drawings))
+
+
+def test_no_steps_is_feed_forward() -> None:
+    made = learner(steps=0)
+    before = made.render(images().drawings)
+    made.learn()
+    torch.testing.assert_close(made.render(images().drawings), before, atol=0, rtol=0)
