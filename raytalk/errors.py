@@ -59,6 +59,12 @@ class CheckpointError(RaytalkError):
     exit_status = 2
 
 
+class AvatarError(RaytalkError):
+    """An avatar is missing, incomplete or of another format."""
+
+    exit_status = 2
+
+
 class TrackingError(RaytalkError):
     """The tracking store cannot be used as asked."""
 

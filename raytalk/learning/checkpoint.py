@@ -174,7 +174,7 @@ def load(place: Storage, learner: MetaLearner, weights_only: bool = False) -> St
     with tempfile.TemporaryDirectory(prefix="raytalk-checkpoint-") as temporary:
         folder = place.fetch("", Path(temporary))
         _compare_networks(place.uri, folder / "config.yaml", learner.settings.networks)
-        parts = {name: _load_part(place.uri, folder / f"{name}.safetensors") for name in _PARTS}
+        parts = {name: load_part(place.uri, folder / f"{name}.safetensors") for name in _PARTS}
         try:
             optimizer = torch.load(folder / "optimizer.pt", map_location="cpu", weights_only=True)
         except Exception as error:  # noqa: BLE001 - damage makes the unpickler raise nearly anything
@@ -186,7 +186,7 @@ def load(place: Storage, learner: MetaLearner, weights_only: bool = False) -> St
         "ema": learner.average,
     }
     for name, module in modules.items():
-        _compare_tensors(f"{place.uri}/{name}.safetensors", parts[name], module.state_dict())
+        compare_tensors(f"{place.uri}/{name}.safetensors", parts[name], module.state_dict())
     _compare_keys(f"{place.uri}/video_embeddings.safetensors", parts["video_embeddings"], learner.rows.state())
     optimizers = {"talker": learner.talker_optimizer, "discriminator": learner.discriminator_optimizer}
     if not weights_only:
@@ -224,14 +224,16 @@ def _compare_networks(uri: str, file: Path, here: NetworkSettings) -> None:
             )
 
 
-def _load_part(uri: str, file: Path) -> dict[str, Tensor]:
+def load_part(uri: str, file: Path) -> dict[str, Tensor]:
+    """The tensors of one file. Raises CheckpointError if it cannot be read."""
     try:
         return load_file(file)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{uri}/{file.name} cannot be read: {error}") from None
 
 
-def _compare_tensors(what: str, there: Mapping[str, Tensor], here: Mapping[str, Tensor]) -> None:
+def compare_tensors(what: str, there: Mapping[str, Tensor], here: Mapping[str, Tensor]) -> None:
+    """Raises CheckpointError naming the first tensor that only one side has, or that has another shape."""
     _compare_keys(what, there, here)
     for name, tensor in here.items():
         if there[name].shape != tensor.shape:

@@ -28,12 +28,12 @@ from raytalk.storage import Storage
 Columns = dict[str, npt.NDArray[Any]]
 Batch = dict[str, torch.Tensor]
 
-_EPISODES_PER_BLOCK = 8
-"""at least; a power of two, so that batches seldom straddle blocks"""
-_BYTES_PER_BLOCK = 8 << 20
-"""at least, where a task draws so many: every block costs the scheduler the same"""
-_EPISODES_PER_TASK = 64
-"""at least, so that small windows do not cost a task each"""
+_EPISODES_PER_BLOCK, _BYTES_PER_BLOCK = 8, 8 << 20
+"""at least, in a power of two of episodes, but no more episodes than a small task has"""
+_EPISODES_PER_TASK, _BYTES_PER_TASK = 64, 256 << 20
+"""at least; at most, which is for long runs of small pictures: every task costs the scheduler the same"""
+_TASKS = 2000
+"""more than this only for the limit above"""
 _TASKS_PER_DEAL = 1000
 
 
@@ -59,10 +59,11 @@ def training_dataset(feed: Feed, start: int, stop: int, cpus_per_task: float) ->
     """
     first, last = feed.plan.locate(start), feed.plan.locate(stop)
     per_window = feed.plan.episodes_per_epoch / feed.plan.windows_per_epoch
-    windows = max(1, round(_EPISODES_PER_TASK / per_window))
+    per_task = max(_EPISODES_PER_TASK, min((stop - start) // _TASKS, _BYTES_PER_TASK // _bytes_per_episode(feed)))
+    windows = max(1, round(per_task / per_window))
     tasks = -(-(last + 1 - first) // windows)
     dealt = ray.data.read_datasource(_Deal(tasks), override_num_blocks=tasks, num_cpus=0, concurrency=1)
-    draw = partial(_draw, ray.put(feed), first, windows, start)
+    draw = partial(_draw, ray.put(feed), range(first, last + 1), windows, start)
     dataset: ray.data.Dataset = dealt.map_batches(draw, batch_size=1, num_cpus=cpus_per_task)
     # Else Ray Data gathers blocks of 128 MB in pieces, and every worker puts the pieces together with a copy.
     dataset.context.target_max_block_size = _episodes_per_block(feed) * _bytes_per_episode(feed)
@@ -122,12 +123,13 @@ def _numbers(begin: int, end: int) -> list[Block]:
     return [pa.table({"task": np.arange(begin, end)})]
 
 
-def _draw(feed: "ray.ObjectRef[Feed]", first: int, windows: int, start: int, batch: Columns) -> Iterator[Columns]:
+def _draw(feed: "ray.ObjectRef[Feed]", of_run: range, windows: int, start: int, batch: Columns) -> Iterator[Columns]:
+    """Blocks of the episodes of one task: so many windows of all."""
     job = _fetched(feed)
     storage, size = _storage(job.clips), _episodes_per_block(job)
     block: list[tuple[Any, ...]] = []
-    for offset in range(windows):
-        number = first + int(batch["task"][0]) * windows + offset
+    begin = int(batch["task"][0]) * windows
+    for number in of_run[begin : begin + windows]:
         for episode in draw_window(
             storage, job.plan, number, job.shots, job.resolution, start, say=job.console.say_once
         ):

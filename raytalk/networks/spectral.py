@@ -166,8 +166,15 @@ def iterate(layers: Sequence[SpectralLayer], times: int) -> Tensor:
     return norms  # of weight^T left, which is left^T weight right
 
 
+@torch.no_grad()
+def fold(network: nn.Module, dtype: torch.dtype) -> None:
+    """For a network that learns no more: make the kernels of all layers once, without iterating."""
+    for layer in spectral_layers(network):
+        layer._ready = layer.make_kernel(dtype if isinstance(layer, Convolution) else layer.weight.dtype)
+
+
 def release(network: nn.Module) -> None:
-    """Forget the kernels that `normalise` made."""
+    """Forget the kernels that `normalise` or `fold` made."""
     for layer in spectral_layers(network):
         layer._ready = None
 
