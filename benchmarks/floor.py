@@ -96,7 +96,6 @@ class _Counting(TorchDispatchMode):
             flops = counted(*args, **(kwargs or {}), out_val=result)
             outputs = result if isinstance(result, tuple) else (result,)
             tensors = [value for value in (*args, *outputs) if isinstance(value, Tensor)]
-            # Backwards, the gradient is read twice: for the gradient of the input and for that of the weight.
             self.floor.operations.append((flops, sum(tensor.nbytes for tensor in tensors)))
         return result
 

@@ -106,7 +106,7 @@ def _picture(colours: npt.NDArray[np.float32], points: Points, size: int, random
     shades = cv2.resize(colours, (size, size), interpolation=cv2.INTER_CUBIC)
     mask = np.zeros((size, size), np.float32)
     cv2.fillPoly(mask, [np.rint(points[:27]).astype(np.int32)], 1.0)
-    mask = cv2.GaussianBlur(mask, (0, 0), size / 80)[..., None]
-    grain = cv2.GaussianBlur(random.standard_normal((size, size), np.float32), (0, 0), 1.0)
-    shades += mask * (colours[2, 2] - shades) * 0.7 + (grain * (_GRAIN / grain.std()))[..., None]
+    edge = np.asarray(cv2.GaussianBlur(mask, (0, 0), size / 80))[..., None]
+    grain = np.asarray(cv2.GaussianBlur(random.standard_normal((size, size), np.float32), (0, 0), 1.0))
+    shades = shades + edge * (colours[2, 2] - shades) * 0.7 + (grain * (_GRAIN / grain.std()))[..., None]
     return np.asarray(np.clip(shades, 0, 255), np.uint8)

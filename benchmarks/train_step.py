@@ -6,6 +6,7 @@
 Networks have random weights and pictures are noise: the arithmetic is the same. Prints JSON.
 """
 
+import gc
 import json
 import math
 import sys
@@ -66,6 +67,7 @@ def main(settings: StepSettings) -> None:
 def time_batch(settings: StepSettings, batch_size: int, device: torch.device, peaks: Peaks) -> dict[str, Any]:
     """Figures for one batch size."""
     if device.type == "cuda":
+        gc.collect()  # the learner before this one is a cycle
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
     start = time.perf_counter()

@@ -119,18 +119,18 @@ def distances(ours: list[Tensor], theirs: list[Tensor]) -> Tensor:
 
 
 def talker_loss(
-    talker: Any, discriminator: Discriminator, network: Any, frames: Tensor, drawings: Tensor, rows: Tensor,
+    talker: Any, discriminator: Discriminator, networks: Any, frames: Tensor, drawings: Tensor, rows: Tensor,
     seen: Tensor, weights: LossSettings,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """Eq. 2 with the content network alone, of frames and drawings [B, 1 + K, 3, H, W]; and x̂."""
+    """Eq. 2, of frames and drawings [B, 1 + K, 3, H, W], with a content and an identity network; and x̂."""
     shots = frames.shape[1] - 1
     embeddings = torch.stack([embed(talker.embedder, frames[:, k], drawings[:, k]) for k in range(1, 1 + shots)], dim=1)
     output = render(talker.generator, drawings[:, 0], embeddings.mean(dim=1))
     scores, activations = judge(discriminator, output, drawings[:, 0], rows.detach())
     _, real_activations = judge(discriminator, frames[:, 0], drawings[:, 0], rows.detach())
     match = ((embeddings - rows[:, None]).abs().mean(dim=(1, 2)) * seen).mean()
-    content = distances(network(output), network(frames[:, 0]))
-    total = weights.content * content - scores.mean() + weights.match * match
+    content, identity = (distances(network(output), network(frames[:, 0])) for network in networks)
+    total = weights.content * content + weights.identity * identity - scores.mean() + weights.match * match
     return total + weights.feature_matching * distances(activations, real_activations), output
 
 

@@ -105,9 +105,9 @@ def write_toy_clips(
 class RandomContent(nn.Module):
     """Stands in for a PerceptualNetwork: frozen random features at three sizes."""
 
-    def __init__(self, scale: float = 10.0) -> None:
+    def __init__(self, scale: float = 10.0, seed: int = 5) -> None:
         super().__init__()
-        random = torch.Generator().manual_seed(5)
+        random = torch.Generator().manual_seed(seed)
         self.scale = scale
         self.convolutions = nn.ModuleList(nn.Conv2d(channels, 8, 3, padding=1, bias=False) for channels in (3, 8, 8))
         for convolution in self.convolutions:

@@ -137,7 +137,10 @@ def read_state(place: Storage) -> State:
         loaded = json.loads(place.read(MARKER))
         version = loaded.get("format")
         if version != FORMAT:
-            raise CheckpointError(f"{place.uri} has format {version}; this version reads format {FORMAT}")
+            raise CheckpointError(
+                f"{place.uri} has format {version}; this version reads format {FORMAT}: "
+                "use the version that wrote it, or train anew"
+            )
         state = State(**loaded)
         expected = dict(state.files.items())
     except (ValueError, TypeError, AttributeError) as error:

@@ -1,11 +1,10 @@
 """Episodes on a cluster: Ray Data draws and decodes them in parallel and hands every training worker its share.
 
 One dataset covers the rest of the run, so there is no pause between epochs, and after a failure a new one starts at
-the last checkpoint's episode.
+the last checkpoint's episode. No torch here: every process that draws would have to load it.
 """
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import pairwise
@@ -16,17 +15,14 @@ import numpy.typing as npt
 import pyarrow as pa
 import ray
 import ray.data
-import torch
 from ray.data.block import Block, BlockMetadata
 
 from raytalk.clips.episodes import Plan, draw_window
 from raytalk.connect import StorageEnvironment
 from raytalk.console import Console
-from raytalk.learning.meta import Episodes
 from raytalk.storage import Storage
 
 Columns = dict[str, npt.NDArray[Any]]
-Batch = dict[str, torch.Tensor]
 
 _EPISODES_PER_BLOCK, _BYTES_PER_BLOCK = 8, 8 << 20
 """at least, in a power of two of episodes, but no more episodes than a small task has"""
@@ -68,26 +64,6 @@ def training_dataset(feed: Feed, start: int, stop: int, cpus_per_task: float) ->
     # Else Ray Data gathers blocks of 128 MB in pieces, and every worker puts the pieces together with a copy.
     dataset.context.target_max_block_size = _episodes_per_block(feed) * _bytes_per_episode(feed)
     return dataset
-
-
-def batches(
-    shard: ray.data.DataIterator, size: int, ahead: int, device: torch.device, waited: Callable[[float], None]
-) -> Iterator[Batch]:
-    """A worker's share in batches of `size` episodes on `device`, `ahead` of them made ready beforehand.
-
-    `waited` is told the seconds for which the device had nothing to do because there was no batch; on a GPU it is told
-    of one batch while the next is fetched.
-    """
-    gpu = device.type == "cuda"
-    found = iter(
-        shard.iter_torch_batches(batch_size=size, prefetch_batches=ahead, drop_last=True, device="cpu", pin_memory=gpu)
-    )
-    yield from _on_gpu(found, device, waited) if gpu else _timed(found, waited)
-
-
-def to_episodes(batch: dict[str, torch.Tensor]) -> Episodes:
-    """A batch of `iter_torch_batches` as the step takes it."""
-    return Episodes(batch["frames"], batch["drawings"], batch["video"])
 
 
 class _Deal(ray.data.Datasource):
@@ -174,42 +150,3 @@ def _episodes_per_block(feed: Feed) -> int:
     while size < _EPISODES_PER_TASK and size * _bytes_per_episode(feed) < _BYTES_PER_BLOCK:
         size *= 2
     return size
-
-
-def _timed(found: Iterator[Batch], waited: Callable[[float], None]) -> Iterator[Batch]:
-    while True:
-        start = time.perf_counter()
-        batch = next(found, None)
-        waited(time.perf_counter() - start)
-        if batch is None:
-            return
-        yield batch
-
-
-def _on_gpu(found: Iterator[Batch], device: torch.device, waited: Callable[[float], None]) -> Iterator[Batch]:
-    """Batches in pinned memory, copied to the GPU while it works on the step before."""
-    stream, copies = torch.cuda.current_stream(device), torch.cuda.Stream(device)
-    idle: tuple[torch.cuda.Event, torch.cuda.Event] | None = None
-    while True:
-        done = _mark(stream)
-        if idle is not None:
-            # One step at work and one in the queue keep the GPU busy. Without a bound the queue would take in batches
-            # as fast as they come, and waiting for more of them would look like a GPU that has nothing to do.
-            idle[1].synchronize()
-            waited(idle[0].elapsed_time(idle[1]) / 1e3)
-        batch = next(found, None)
-        if batch is None:
-            return
-        with torch.cuda.stream(copies):
-            arrived = {name: column.to(device, non_blocking=True) for name, column in batch.items()}
-        stream.wait_stream(copies)
-        for column in arrived.values():
-            column.record_stream(stream)
-        idle = done, _mark(stream)
-        yield arrived
-
-
-def _mark(stream: torch.cuda.Stream) -> torch.cuda.Event:
-    event = torch.cuda.Event(enable_timing=True, blocking=True)
-    event.record(stream)
-    return event

@@ -22,12 +22,12 @@ from raytalk.learning.losses import (
     discriminator_loss,
     feature_matching_loss,
 )
-from raytalk.learning.meta import Metrics, Talker, descend, frozen, to_unit
+from raytalk.learning.meta import Metrics, Talker, descend, fixed_shapes, frozen, to_unit
 from raytalk.learning.replay import Recorder, Replayed
 from raytalk.learning.settings import SpeedSettings
 from raytalk.networks.discriminator import Discriminator
 from raytalk.networks.generator import Generator
-from raytalk.networks.operations import fused_kernels, shared_forward
+from raytalk.networks.operations import check_fused_kernels, fused_kernels, shared_forward
 from raytalk.networks.perceptual import PerceptualNetwork
 from raytalk.networks.spectral import normalised
 
@@ -132,8 +132,11 @@ class FewShotLearner:
         self.batch_size = min(settings.batch_size, len(images.frames))
         self._chosen = torch.zeros(self.batch_size, dtype=torch.int64, device=device)
         self._phases: list[Callable[[], _Gradients]] = [self._generate, self._judge, self._judge_again]
+        self._recorder: Recorder | None = None
+        if device.type == "cuda" and self.speed.fused_kernels:
+            check_fused_kernels(device)
         if device.type == "cuda" and self.speed.graphs:
-            recorder = Recorder()
+            recorder = self._recorder = Recorder(device)
             self._phases = [Replayed(phase, recorder) for phase in self._phases]
 
     def learn(self, report: Callable[[int, int, Metrics], None] | None = None) -> None:
@@ -147,7 +150,9 @@ class FewShotLearner:
     def step(self, chosen: Tensor) -> Metrics:
         """One step of ψ and ψ' and the D steps, on the learning images of these numbers [batch_size] int64."""
         generate, judge, judge_again = self._phases
-        with fused_kernels(self.speed.fused_kernels):
+        if self._recorder is not None:
+            self._recorder.begin_step()
+        with fused_kernels(self.speed.fused_kernels), fixed_shapes():
             self._chosen.copy_(chosen, non_blocking=True)
             made = generate()
             metrics = dict(made.metrics)
@@ -181,27 +186,25 @@ class FewShotLearner:
         weights = self.losses
         with normalised(self.generator, self.dtype):
             output = self.generator.render(self._drawing, self.coefficients.expand(self.batch_size, -1))
-        fake = output.to(self.dtype)
+        picture = output.detach().to(self.dtype).requires_grad_()
+        content = self._distance(self.content, 0, picture)
+        identity = content.new_zeros(()) if self.identity is None else self._distance(self.identity, 1, picture)
+        perceptual = weights.content * content + weights.identity * identity
+        of_picture = torch.autograd.grad(perceptual, picture)[0].float()
         with normalised(self.discriminator, self.dtype), shared_forward() as of_discriminator:
-            vectors, activations = self.discriminator.look(fake, self._drawing)
+            vectors, activations = self.discriminator.look(picture, self._drawing)
             real_vectors, real_activations = self.discriminator.look(self._truth, self._drawing)
         self._scores = self._score(vectors), self._score(real_vectors)
-        content = self._distance(self.content, 0, fake)
-        identity = content.new_zeros(()) if self.identity is None else self._distance(self.identity, 1, fake)
         adversarial = adversarial_loss(self._scores[0])
         feature_matching = feature_matching_loss(activations, real_activations)
-        total = (
-            weights.content * content
-            + weights.identity * identity
-            + adversarial
-            + weights.feature_matching * feature_matching
-        )
+        judged = adversarial + weights.feature_matching * feature_matching
         of_discriminator.wanted = False
-        gradients = torch.autograd.grad(total, _parameters(self.generator_optimizer), retain_graph=True)
+        of_picture += torch.autograd.grad(judged, picture, retain_graph=True)[0]
         of_discriminator.wanted = True
+        gradients = torch.autograd.grad(output, _parameters(self.generator_optimizer), of_picture)
         self._output = output.detach()
         metrics = {
-            "loss/generator": total.detach(),
+            "loss/generator": (perceptual + judged).detach(),
             "loss/content": content.detach(),
             "loss/identity": identity.detach(),
             "loss/adversarial": adversarial.detach(),
@@ -211,7 +214,9 @@ class FewShotLearner:
 
     def _judge(self) -> _Gradients:
         """Eq. 10, the first D step, from the scores of `_generate`."""
-        return self._discriminate(*self._scores)
+        scores = self._scores
+        del self._scores
+        return self._discriminate(*scores)
 
     def _judge_again(self) -> _Gradients:
         """Eq. 10 with D as it is now."""
@@ -235,8 +240,8 @@ class FewShotLearner:
         """Eq. 9: r = V·w' + b [B] float32"""
         return (vectors * self.weight).sum(dim=1) + self.discriminator.bias
 
-    def _distance(self, network: PerceptualNetwork, index: int, fake: Tensor) -> Tensor:
-        return content_loss(network(fake), [tap[self._chosen] for tap in self._features[index]])
+    def _distance(self, network: PerceptualNetwork, index: int, picture: Tensor) -> Tensor:
+        return content_loss(network(picture), [tap[self._chosen] for tap in self._features[index]])
 
     @torch.no_grad()
     def _seen_by(self, network: PerceptualNetwork | None) -> list[Tensor]:

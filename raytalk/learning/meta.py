@@ -7,7 +7,8 @@ between them the ranks exchange rows, embeddings and gradients, and the optimize
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -28,7 +29,7 @@ from raytalk.learning.video_embeddings import VideoEmbeddings
 from raytalk.networks.discriminator import Discriminator
 from raytalk.networks.embedder import Embedder
 from raytalk.networks.generator import Generator
-from raytalk.networks.operations import fused_kernels, shared_forward
+from raytalk.networks.operations import check_fused_kernels, fused_kernels, shared_forward
 from raytalk.networks.perceptual import PerceptualNetwork
 from raytalk.networks.settings import NetworkSettings
 from raytalk.networks.spectral import normalised
@@ -85,7 +86,9 @@ class MetaLearner:
             broadcast([*network.parameters(), *network.buffers()])
         self.average = copy.deepcopy(self.talker).requires_grad_(False).eval()
         half = settings.precision == "bf16" or (
-            settings.precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported()
+            settings.precision == "auto"
+            and device.type == "cuda"
+            and torch.cuda.is_bf16_supported(including_emulation=False)
         )
         self.dtype = torch.bfloat16 if half else torch.float32
         self.content = frozen(content, device, self.dtype)
@@ -104,6 +107,7 @@ class MetaLearner:
         )
         self.steps = 0
         self._phases: _Phases | None = None
+        self._recorder: Recorder | None = None
 
     def step(self, episodes: Episodes) -> Metrics:
         """One E+G step and the D steps. Returns scalars on the device, and `embedding`, ê [B, N].
@@ -113,7 +117,11 @@ class MetaLearner:
         if self._phases is None:
             self._phases = self._prepare(episodes)
         batch, phases, videos = self._batch, self._phases, episodes.videos.to(self.device)
-        with fused_kernels(self.settings.speed.fused_kernels):
+        if episodes.frames.shape != batch.frames.shape:
+            raise ValueError(f"a batch of {list(episodes.frames.shape)} after one of {list(batch.frames.shape)}")
+        if self._recorder is not None:
+            self._recorder.begin_step()
+        with fused_kernels(self.settings.speed.fused_kernels), fixed_shapes():
             batch.frames.copy_(episodes.frames, non_blocking=True)
             batch.drawings.copy_(episodes.drawings, non_blocking=True)
             batch.seen.copy_(self.rows.adopt(videos, phases.embed()))
@@ -144,9 +152,10 @@ class MetaLearner:
             torch.empty(size, device=self.device),
             torch.empty(size[0], dtype=torch.bool, device=self.device),
         )
-        torch.backends.cudnn.benchmark = True  # shapes never change
+        if self.device.type == "cuda" and self.settings.speed.fused_kernels:
+            check_fused_kernels(self.device)
         if self.device.type == "cuda" and self.settings.speed.graphs:
-            recorder = Recorder()
+            recorder = self._recorder = Recorder(self.device)
             return _Phases(
                 Replayed(self._embed, recorder),
                 Replayed(self._generate, recorder),
@@ -173,33 +182,32 @@ class MetaLearner:
         truth, drawing = self._frames[:, 0], self._drawings[:, 0]
         with normalised(self.talker.generator, self.dtype):
             output = self.talker.generator(drawing, embeddings.mean(dim=1))
-        fake = output.to(self.dtype)
+        # The losses' gradient in the picture comes first: what D and the perceptual networks hold is free before G's.
+        picture = output.detach().to(self.dtype).requires_grad_()
+        content = self._distance(self.content, picture, truth)
+        identity = self._distance(self.identity, picture, truth) if self.identity else content.new_zeros(())
+        perceptual = weights.content * content + weights.identity * identity
+        of_picture = torch.autograd.grad(perceptual, picture)[0].float()
         rows = self._rows = batch.rows.detach().requires_grad_()
         # Scores and activations serve this step and the first D step: D does not move between them.
-        with normalised(self.discriminator, self.dtype), shared_forward() as self._of_discriminator:
-            scores, activations = self.discriminator(fake, drawing, rows)
+        with normalised(self.discriminator, self.dtype), shared_forward() as of_discriminator:
+            scores, activations = self.discriminator(picture, drawing, rows)
             real_scores, real_activations = self.discriminator(truth, drawing, rows)
         self._scores = scores, real_scores
-        content = self._distance(self.content, fake, truth)
-        identity = self._distance(self.identity, fake, truth) if self.identity else content.new_zeros(())
         adversarial = adversarial_loss(scores)
         feature_matching = feature_matching_loss(activations, real_activations)
+        judged = adversarial + weights.feature_matching * feature_matching
+        of_discriminator.wanted = False
+        of_picture += torch.autograd.grad(judged, picture, retain_graph=True)[0]
+        of_discriminator.wanted = True
         matched = batch.rows.detach().requires_grad_(weights.match_moves_rows)
         match = match_loss(embeddings, matched, batch.seen)
-        total = (
-            weights.content * content
-            + weights.identity * identity
-            + adversarial
-            + weights.feature_matching * feature_matching
-            + weights.match * match
-        )
-        self._of_discriminator.wanted = False
         inputs = [*self.talker.parameters(), *([matched] if weights.match_moves_rows else [])]
-        gradients = list(torch.autograd.grad(total, inputs, retain_graph=True))
-        self._of_discriminator.wanted = True
+        gradients = list(torch.autograd.grad([output, weights.match * match], inputs, [of_picture, None]))
+        del self._embeddings  # and with it E's graph
         self._output, mean = output.detach(), embeddings.detach().mean(dim=1)
         metrics = {
-            "loss/generator": total.detach(),
+            "loss/generator": (perceptual + judged + weights.match * match).detach(),
             "loss/content": content.detach(),
             "loss/identity": identity.detach(),
             "loss/adversarial": adversarial.detach(),
@@ -215,7 +223,9 @@ class MetaLearner:
 
     def _judge(self) -> Gradients:
         """Eq. 6, the first D step: D and W minimise L_DSC, from the scores of `_generate`."""
-        return self._discriminate(*self._scores)
+        scores = self._scores
+        del self._scores  # and with them D's graph, when this is done
+        return self._discriminate(*scores)
 
     def _judge_again(self) -> Gradients:
         """Eq. 6 with D and W as they are now; real and generated frames in one forward pass."""
@@ -237,10 +247,10 @@ class MetaLearner:
         }
         return Gradients(gradients, of_rows, metrics)
 
-    def _distance(self, network: PerceptualNetwork, fake: Tensor, truth: Tensor) -> Tensor:
+    def _distance(self, network: PerceptualNetwork, picture: Tensor, truth: Tensor) -> Tensor:
         with torch.no_grad():
             real = network(truth)
-        return content_loss(network(fake), real)
+        return content_loss(network(picture), real)
 
     @torch.no_grad()
     def _update_average(self) -> None:
@@ -271,13 +281,30 @@ class _Batch:
     """[B] bool: whether W_i had been visited before"""
 
 
+@contextmanager
+def fixed_shapes() -> Iterator[None]:
+    """Within the block cuDNN tries its algorithms for each new shape and keeps the fastest."""
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
+
+
 def to_unit(pictures: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """[..., H, W, 3] uint8 -> [..., 3, H, W] in [-1, 1]; a view with channels last in memory."""
     return (pictures.float() / 127.5 - 1).to(dtype).movedim(-1, -3)
 
 
+def _dtype(precision: str, device: torch.device) -> torch.dtype:
+    """Of the arithmetic."""
+    able = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.bfloat16 if precision == "bf16" or (precision == "auto" and able) else torch.float32
+
+
 def frozen(network: PerceptualNetwork, device: torch.device, dtype: torch.dtype) -> PerceptualNetwork:
-    """The network itself, moved to the device; its convolutions in the precision of the step."""
+    """The network itself, moved to the device; its convolutions in the precision of the step, and so in validation."""
     layout = torch.channels_last if device.type == "cuda" else torch.preserve_format
     network = network.to(device)
     network.convolutions.to(dtype=dtype, memory_format=layout)  # type: ignore[call-overload]

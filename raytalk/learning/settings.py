@@ -108,7 +108,7 @@ class MetatrainSettings(JobSettings):
     cpus_per_worker: float = pydantic.Field(0, ge=0)
     """CPUs that each worker reserves; 0: one beside a GPU, else half of the cluster's over all workers"""
     precision: Literal["auto", "bf16", "float32"] = "auto"
-    """auto: bf16 autocast on GPUs that have it, else float32"""
+    """of the arithmetic; weights are float32. auto: bf16 on GPUs that have it, else float32"""
     seed: int = 0
     """seed of initial weights and of the order and choice of episodes"""
     log_every: int = pydantic.Field(50, ge=1)

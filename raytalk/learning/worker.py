@@ -19,13 +19,14 @@ from raytalk.connect import StorageEnvironment
 from raytalk.console import Console
 from raytalk.errors import CheckpointError, RaytalkError
 from raytalk.learning import checkpoint
+from raytalk.learning.arrival import batches, to_episodes
 from raytalk.learning.checkpoint_writer import CheckpointWriter
-from raytalk.learning.feed import batches, to_episodes
 from raytalk.learning.health import Guard, Window
 from raytalk.learning.meta import MetaLearner
 from raytalk.learning.progress import Stopwatch, line
 from raytalk.learning.settings import MetatrainSettings
 from raytalk.learning.validation import People, load_people, validate
+from raytalk.networks.operations import fused_kernels
 from raytalk.networks.perceptual import PerceptualNetwork, load_perceptual
 from raytalk.storage import Storage
 from raytalk.tracking import RunHandle, Tracker
@@ -217,7 +218,8 @@ class _Worker:
 
     def _validate(self) -> None:
         for name, people in self.people.items():
-            figures, grid = validate(self.learner.average, self.learner.content, people, self.device)
+            with fused_kernels(self.settings.speed.fused_kernels):
+                figures, grid = validate(self.learner.average, self.learner.content, people, self.device)
             named = {f"{name}/{key}": value for key, value in figures.items()}
             self.figures |= named
             self.tracker.metrics(named, self.episodes)

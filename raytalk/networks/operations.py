@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from raytalk.errors import SettingsError
+
 _enabled = True
 
 
@@ -25,6 +27,19 @@ def fused_kernels(enabled: bool) -> Iterator[None]:
         yield
     finally:
         _enabled = before
+
+
+def check_fused_kernels(device: torch.device) -> None:
+    """Raises SettingsError if they are wanted on this device and cannot be compiled."""
+    sample = torch.ones(1, 8, 2, 2, device=device).to(memory_format=torch.channels_last)
+    try:
+        half(sample)
+    except Exception as error:
+        text = " ".join(str(error).split())[:200]
+        raise SettingsError(
+            "the kernels of speed.fused_kernels cannot be compiled: install a C compiler (gcc) and Python's headers, "
+            f"or give speed.fused_kernels=false ({text})"
+        ) from error
 
 
 class WeightGradients:
@@ -62,7 +77,7 @@ def convolve_relu(x: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
 
 def relu_and_half(x: Tensor) -> tuple[Tensor, Tensor]:
     """relu(x) [N, C, H, W], and 2x2 means of x [N, C, H/2, W/2]"""
-    if fused(x):
+    if fused(x) and _even(x):
         from raytalk.networks.fused.maps import ReluAndHalf
 
         rectified, halved = _through(ReluAndHalf, x, True)
@@ -72,7 +87,7 @@ def relu_and_half(x: Tensor) -> tuple[Tensor, Tensor]:
 
 def half(x: Tensor) -> Tensor:
     """2x2 means: [N, C, H, W] -> [N, C, H/2, W/2]"""
-    if fused(x):
+    if fused(x) and _even(x):
         from raytalk.networks.fused.maps import ReluAndHalf
 
         halved: Tensor = _through(ReluAndHalf, x, False)[1]
@@ -82,7 +97,7 @@ def half(x: Tensor) -> Tensor:
 
 def max_half(x: Tensor, ceil: bool = False) -> Tensor:
     """2x2 maxima: [N, C, H, W] -> [N, C, H/2, W/2]; `ceil` keeps an odd last row and column."""
-    if fused(x) and x.shape[2] % 2 == 0 and x.shape[3] % 2 == 0:
+    if fused(x) and _even(x):
         from raytalk.networks.fused.maps import MaxHalf
 
         return cast(Tensor, _through(MaxHalf, x))
@@ -119,14 +134,18 @@ def difference(a: Tensor, b: Tensor) -> Tensor:
     return F.l1_loss(_exact(a), _exact(b.detach()))
 
 
+def _even(x: Tensor) -> bool:
+    return x.shape[2] % 2 == 0 and x.shape[3] % 2 == 0
+
+
 def fused(x: Tensor) -> bool:
     """Whether what is done to x goes through a fused kernel."""
-    return _enabled and x.is_cuda and _available()
+    return _enabled and x.is_cuda and x.dtype in (torch.float32, torch.bfloat16) and _available()
 
 
 @functools.cache
 def _available() -> bool:
-    return importlib.util.find_spec("triton") is not None
+    return importlib.util.find_spec("triton") is not None and torch.version.hip is None
 
 
 def _exact(x: Tensor) -> Tensor:

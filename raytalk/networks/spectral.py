@@ -140,8 +140,8 @@ def stacked(*pictures: Tensor) -> Tensor:
 @contextmanager
 def normalised(network: nn.Module, dtype: torch.dtype) -> Iterator[None]:
     """Within the block all layers of a network use kernels made once at its start, in `dtype`."""
-    normalise(network, dtype)
     try:
+        normalise(network, dtype)
         yield
     finally:
         release(network)

@@ -192,6 +192,10 @@ def newer_format(place: Storage) -> None:
     amend(place, format=FORMAT + 1)
 
 
+def older_format(place: Storage) -> None:
+    amend(place, format=FORMAT - 1)
+
+
 def newer_format_with_new_fields(place: Storage) -> None:
     amend(place, format=FORMAT + 1, something_new=1)
 
@@ -203,6 +207,7 @@ BROKEN: list[tuple[Callable[[Storage], None], str]] = [
     (spoil_marker, "state.json cannot be read"),
     (list_for_marker, "state.json cannot be read"),
     (newer_format, f"has format {FORMAT + 1}; this version reads format {FORMAT}"),
+    (older_format, rf"has format {FORMAT - 1}; this version reads format {FORMAT}: use the version that wrote it"),
     (newer_format_with_new_fields, f"has format {FORMAT + 1}; this version reads format {FORMAT}"),
 ]
 

@@ -10,7 +10,8 @@ from toy import write_toy_clips
 from raytalk.clips.episodes import Plan, scan
 from raytalk.connect import storage_environment
 from raytalk.console import console
-from raytalk.learning.feed import Feed, batches, training_dataset
+from raytalk.learning.arrival import batches
+from raytalk.learning.feed import Feed, training_dataset
 from raytalk.storage import Storage
 
 pytestmark = pytest.mark.ray

@@ -1,7 +1,10 @@
 """The fused kernels against PyTorch's operations: values and gradients. Without a GPU, Triton interprets them."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -52,6 +55,15 @@ def test_halves(shape: tuple[int, ...]) -> None:
     compare(lambda x: maps.ReluAndHalf.apply(x, True), operations.relu_and_half, x)
     compare(lambda x: maps.ReluAndHalf.apply(x, False)[1], operations.half, x)
     compare(maps.MaxHalf.apply, operations.max_half, x)
+
+
+def test_what_is_not_a_number_stays_so() -> None:
+    x = random_map(1, 8, 4, 4)
+    x[0, 3, 1, 2] = torch.nan
+    for result in (*maps.ReluAndHalf.apply(x, True), maps.MaxHalf.apply(x)):
+        assert int(result.isnan().sum()) == 1
+    normal = maps.NormRelu.apply(x, torch.ones(1, 8, device=DEVICE), torch.zeros(1, 8, device=DEVICE))
+    assert int(normal.isnan().sum()) == 16
 
 
 def test_max_of_equal_values_sends_the_gradient_to_the_first() -> None:
@@ -158,3 +170,11 @@ def test_the_kernel_of_a_linear_layer(monkeypatch: pytest.MonkeyPatch) -> None:
         made[fused] = kernel.detach(), torch.autograd.grad((kernel**2).sum(), layer.weight)[0]
     for ours, theirs in zip(made[True], made[False], strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
+
+
+def test_every_kernel_compiles(tmp_path: Path) -> None:
+    script = Path(__file__).with_name("compile_kernels.py")
+    environment = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
+    environment |= {"TRITON_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(script.parents[2])}
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr[-3000:]

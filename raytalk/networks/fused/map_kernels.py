@@ -2,6 +2,7 @@
 
 A convolution on a GPU is bound by arithmetic, everything between two of them by memory: each kernel reads and writes a
 map once where PyTorch's own operations would do so three to ten times. Sums are in float32 and in a fixed order.
+A value that is not a number stays one, as in PyTorch (`tl.maximum` would hide it).
 `raytalk.networks.fused.maps` wraps them for autograd.
 
 P pixels (N * H * W), C channels; a block is PIXELS x CHANNELS.
@@ -27,7 +28,7 @@ def relu_and_half(
             value = tl.load(x + place, mask=inside, other=0.0)
             total += value.to(tl.float32)
             if RELU:
-                tl.store(rectified + place, tl.maximum(value, 0.0), mask=inside)
+                tl.store(rectified + place, tl.where(value < 0, 0.0, value), mask=inside)
     out = pixel[:, None] * C + channel[None, :]
     tl.store(halved + out, (total * 0.25).to(halved.dtype.element_ty), mask=inside)
 
@@ -70,11 +71,11 @@ def max_half(x, halved, pixels, width, C, PIXELS: tl.constexpr, CHANNELS: tl.con
     inside = (pixel < pixels)[:, None] & (channel < C)[None, :]
     first = ((pixel // width) * 4 * width + (pixel % width) * 2)[:, None] * C + channel[None, :]
     down = 2 * width * C
-    upper = tl.maximum(tl.load(x + first, mask=inside, other=0.0), tl.load(x + first + C, mask=inside, other=0.0))
-    lower = tl.maximum(
-        tl.load(x + first + down, mask=inside, other=0.0), tl.load(x + first + down + C, mask=inside, other=0.0)
-    )
-    tl.store(halved + pixel[:, None] * C + channel[None, :], tl.maximum(upper, lower), mask=inside)
+    largest = tl.load(x + first, mask=inside, other=0.0)
+    for place in tl.static_range(1, 4):
+        value = tl.load(x + first + (place // 2) * down + (place % 2) * C, mask=inside, other=0.0)
+        largest = tl.where((value > largest) | (value != value), value, largest)
+    tl.store(halved + pixel[:, None] * C + channel[None, :], largest, mask=inside)
 
 
 @triton.jit

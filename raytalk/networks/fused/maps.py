@@ -34,8 +34,11 @@ class ConvolveRelu(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, kernel, y = ctx.saved_tensors
-        masked, of_bias = _mask_and_sum(gradient, y)
         wanted = [ctx.needs_input_grad[0], ctx.needs_input_grad[1] and ctx.weights.wanted, False]
+        if ctx.needs_input_grad[2] and ctx.weights.wanted:
+            masked, of_bias = _mask_and_sum(gradient, y)
+        else:
+            masked, of_bias = torch.ops.aten.threshold_backward(_dense(gradient), y, 0), None
         of_x, of_kernel, _ = torch.ops.aten.convolution_backward(
             masked, x, kernel, None, [1, 1], ctx.padding, [1, 1], False, [0, 0], 1, wanted
         )
@@ -164,6 +167,7 @@ class Difference(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
+        assert a.shape == b.shape
         a, b = _dense(a), _dense(b)
         programs = min(_PROGRAMS, _ceil(a.numel(), _VALUES))
         sums = a.new_empty(programs, dtype=torch.float32)

@@ -71,7 +71,8 @@ def norm_relu(
     base = picture * pixels * C
     first, second = _collected(sums, picture, channel, known, C, PARTS)
     first /= pixels
-    variance = tl.maximum(second / pixels - first * first, 0.0)
+    variance = second / pixels - first * first
+    variance = tl.where(variance < 0, 0.0, variance)
     mean = tl.load(x + base + channel, mask=known, other=0.0).to(tl.float32) + first
     inverse = 1.0 / tl.sqrt(variance + 1e-5)
     if tile == 0:
@@ -86,7 +87,8 @@ def norm_relu(
         inside = (pixel < pixels)[:, None] & known[None, :]
         place = base + pixel[:, None] * C + channel[None, :]
         value = tl.load(x + place, mask=inside, other=0.0).to(tl.float32)
-        value = tl.maximum(value * factor[None, :] + offset[None, :], 0.0)
+        value = value * factor[None, :] + offset[None, :]
+        value = tl.where(value < 0, 0.0, value)
         tl.store(y + place, value.to(y.dtype.element_ty), mask=inside)
         start += TILES * PIXELS
 
