@@ -4,6 +4,7 @@ One dataset covers the rest of the run, so there is no pause between epochs, and
 the last checkpoint's episode. No torch here: every process that draws would have to load it.
 """
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -15,6 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import ray
 import ray.data
+from ray.data._internal.execution.execution_callback import ExecutionCallback
 from ray.data.block import Block, BlockMetadata
 
 from raytalk.clips.episodes import Plan, draw_window
@@ -31,6 +33,8 @@ _EPISODES_PER_TASK, _BYTES_PER_TASK = 64, 256 << 20
 _TASKS = 2000
 """more than this only for the limit above"""
 _TASKS_PER_DEAL = 1000
+_SECONDS_PER_TURN = 0.05
+"""of Ray Data's scheduler, at least; it waits twice as long by itself where a task has nothing to give"""
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,8 @@ class Feed:
     console: Console
     environment: StorageEnvironment
     """what the driver's environment says of the object store"""
+    pupils: float = 0.0
+    """share of episodes whose drawings carry the pupils"""
 
 
 def training_dataset(feed: Feed, start: int, stop: int, cpus_per_task: float) -> ray.data.Dataset:
@@ -63,7 +69,24 @@ def training_dataset(feed: Feed, start: int, stop: int, cpus_per_task: float) ->
     dataset: ray.data.Dataset = dealt.map_batches(draw, batch_size=1, num_cpus=cpus_per_task)
     # Else Ray Data gathers blocks of 128 MB in pieces, and every worker puts the pieces together with a copy.
     dataset.context.target_max_block_size = _episodes_per_block(feed) * _bytes_per_episode(feed)
+    dataset.context.custom_execution_callback_classes = [_Paced]
     return dataset
+
+
+class _Paced(ExecutionCallback):
+    """Keeps Ray Data's scheduler from turning without a pause.
+
+    It waits for its tasks until all of them have a block to give. Once enough is drawn ahead that is so at once and
+    stays so, since it leaves the blocks where they are, and it takes most of a CPU for nothing.
+    """
+
+    def __init__(self) -> None:
+        self.last = time.monotonic()
+
+    def on_execution_step(self, executor: Any) -> None:
+        """Wait for what is left of a turn's least time."""
+        time.sleep(max(0.0, self.last + _SECONDS_PER_TURN - time.monotonic()))
+        self.last = time.monotonic()
 
 
 class _Deal(ray.data.Datasource):
@@ -107,7 +130,7 @@ def _draw(feed: "ray.ObjectRef[Feed]", of_run: range, windows: int, start: int, 
     begin = int(batch["task"][0]) * windows
     for number in of_run[begin : begin + windows]:
         for episode in draw_window(
-            storage, job.plan, number, job.shots, job.resolution, start, say=job.console.say_once
+            storage, job.plan, number, job.shots, job.resolution, start, job.pupils, job.console.say_once
         ):
             row = (episode.frames, episode.drawings, job.videos[episode.video], episode.number, episode.faults)
             block.append(row)

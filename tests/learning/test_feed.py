@@ -1,7 +1,11 @@
 """Episodes through Ray Data: their order, where they begin, and how much of a long run is planned at once."""
 
+import time
 from itertools import islice
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import ray
 import torch
@@ -9,7 +13,8 @@ from toy import write_toy_clips
 
 from raytalk.clips.episodes import Plan, scan
 from raytalk.connect import storage_environment
-from raytalk.console import console
+from raytalk.console import Console, console
+from raytalk.learning import feed as feed_module
 from raytalk.learning.arrival import batches
 from raytalk.learning.feed import Feed, training_dataset
 from raytalk.storage import Storage
@@ -32,13 +37,18 @@ def in_order(ray_session: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray.data.DataContext.get_current().execution_options, "preserve_order", True)
 
 
-def numbers(clips: str, start: int, stop: int, size: int, count: int) -> tuple[list[list[int]], float]:
-    """The numbers of the first batches, and the seconds that were waited for them."""
-    catalog, waited = scan(Storage(clips), "train"), [0.0]
+def feed_of(clips: str, lines: Console, pupils: float = 0.0) -> Feed:
+    catalog = scan(Storage(clips), "train")
     plan = Plan(tuple(catalog.files), tuple(catalog.counts), seed=0, shuffle_files=2)
     videos = {name: row for row, name in enumerate(catalog.videos)}
+    return Feed(clips, plan, videos, SHOTS, SIZE, lines, storage_environment(), pupils)
+
+
+def numbers(clips: str, start: int, stop: int, size: int, count: int) -> tuple[list[list[int]], float]:
+    """The numbers of the first batches, and the seconds that were waited for them."""
+    waited = [0.0]
     with console() as lines:
-        feed = Feed(clips, plan, videos, SHOTS, SIZE, lines, storage_environment())
+        feed = feed_of(clips, lines)
         [shard] = training_dataset(feed, start, stop, cpus_per_task=0.5).streaming_split(1, equal=True)
         found = batches(shard, size, 2, torch.device("cpu"), waited.append)
         first = list(islice(found, count))
@@ -54,7 +64,45 @@ def test_episodes_come_in_order_from_where_a_run_goes_on(clips: str) -> None:
     assert waited > 0
 
 
+def test_drawings_carry_as_many_pupils_as_the_feed_says(tmp_path: Path) -> None:
+    write_toy_clips(str(tmp_path), people=4, held_out=0, frames=4, size=SIZE, pupils=True)
+    drawings = []
+    for share in (0.0, 1.0):
+        with console() as lines:
+            rows = training_dataset(feed_of(str(tmp_path), lines, share), 0, 8, cpus_per_task=0.5).take(8)
+        drawings.append(np.stack([row["drawings"] for row in rows]))
+    different = (drawings[0] != drawings[1]).any(axis=(2, 3, 4))
+    assert different.shape == (8, 1 + SHOTS)
+    assert different.all()
+
+
 def test_a_run_of_millions_begins_at_once_on_two_cpus(clips: str) -> None:
     found, waited = numbers(clips, start=0, stop=10_900_000, size=8, count=2)
     assert found == [list(range(8)), list(range(8, 16))]
     assert waited < 60
+
+
+def test_the_scheduler_rests_while_enough_is_drawn_ahead(clips: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    turns: list[float] = []
+
+    class Counted(feed_module._Paced):
+        def on_execution_step(self, executor: Any) -> None:
+            super().on_execution_step(executor)
+            turns.append(time.monotonic())
+
+    monkeypatch.setattr(feed_module, "_Paced", Counted)
+    # Room for a few blocks, so that drawing is ahead at once.
+    limit = ray.data.ExecutionResources(object_store_memory=1e6)
+    monkeypatch.setattr(ray.data.DataContext.get_current().execution_options, "resource_limits", limit)
+    assert after_a_rest(clips, seconds=6) == [0, 1, 2, 3]
+    late = [turn for turn in turns if turn > turns[-1] - 3]
+    assert 10 < len(late) <= 3 / 0.05 + 1  # some hundred a second without the pause
+
+
+def after_a_rest(clips: str, seconds: float) -> list[int]:
+    """The first four episodes, and none taken for so long afterwards: dealing ends and blocks lie ready."""
+    with console() as lines:
+        rows = iter(training_dataset(feed_of(clips, lines), 0, 20_000, cpus_per_task=0.5).iter_rows())
+        first = [next(rows)["number"] for _ in range(4)]
+        time.sleep(seconds)
+        return first
