@@ -18,7 +18,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from raytalk.clips.episodes import decode_and_draw, read_clips
+from raytalk.clips.episodes import decode_and_draw, read_clips, resized
 from raytalk.clips.heads.anatomy import load_anatomy
 from raytalk.clips.heads.studio import Order, Studio
 from raytalk.clips.ledger import Ledger
@@ -119,11 +119,12 @@ class Sitter:
     """from the clips, at the model's resolution"""
 
 
-def choose(clips: Storage, split: Split, title: str, resolution: int) -> Sitter:
+def choose(clips: Storage, split: Split, title: str, resolution: int, with_pupils: bool) -> Sitter:
     """The first person of a split."""
     written = min((clip for clip in Ledger.read(clips).clips if clip.split == split), key=lambda clip: clip.clip_id)
     clip = next(clip for clip in read_clips(clips, written.file) if clip.clip_id == written.clip_id)
-    pairs = [pair for index in range(len(clip.frames)) if (pair := decode_and_draw(clip, index, resolution))]
+    found = [decode_and_draw(clip, index, resolution, with_pupils) for index in range(len(clip.frames))]
+    pairs = [pair for pair in found if pair is not None]
     number = int(written.person_id.rpartition("-")[2])
     return Sitter(title, number, [frame for frame, _ in pairs], [drawing for _, drawing in pairs])
 
@@ -137,17 +138,19 @@ def show(clips: Storage, run: Storage) -> Iterator[Frame]:
     folder = place.local_root
     assert folder is not None
     talker.load_state_dict(load_file(folder / "ema.safetensors"))
-    size = settings.networks.resolution
+    size, with_pupils = settings.networks.resolution, settings.data.pupils > 0
+    known = choose(clips, "train", "learned from", size, with_pupils)
+    stranger = choose(clips, "val", "never seen", size, with_pupils)
     studio = Studio(load_anatomy())
     strips = []
-    for sitter in (choose(clips, "train", "learned from", size), choose(clips, "val", "never seen", size)):
+    for sitter in (known, stranger):
         some = np.linspace(0, len(sitter.frames) - 1, 8).astype(int)
         pictures = [batch([images[index] for index in some]) for images in (sitter.frames, sitter.drawings)]
         embedding = talker.embedder(*pictures).mean(dim=0, keepdim=True)
         shot = studio.shoot(Order(SEED, sitter.number, CLIPS, FPS * SECONDS, SECONDS, 2 * size))
         strip = []
-        for picture, points in zip(shot.pictures, shot.landmarks, strict=True):
-            drawing = draw_landmarks((points + 0.5) / 2 - 0.5, size)
+        for picture, points, pupils in zip(shot.pictures, shot.landmarks, shot.pupils, strict=True):
+            drawing = draw_landmarks(resized(points, 0.5), size, resized(pupils, 0.5) if with_pupils else None)
             output = to_pictures(talker.generator(batch([drawing]), embedding))[0]
             strip.append(titled([picture, drawing, output], [f"truth ({sitter.title})", "drawing", "output"]))
         strips.append(strip)

@@ -1,5 +1,7 @@
 """Toy people: drawings with a colour of their own and a head that moves, made in milliseconds, with true landmarks."""
 
+import dataclasses
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -87,10 +89,24 @@ def toy_clip(person: int, frames: int = 16, size: int = 64, split: Split = "trai
     )
 
 
+def with_pupils(clip: Clip) -> Clip:
+    """The same clip; the eyes look here and there."""
+    eyes = np.stack([clip.landmarks[:, 36:42].mean(axis=1), clip.landmarks[:, 42:48].mean(axis=1)], axis=1)
+    size = np.ptp(clip.landmarks[:, 36:42, 0], axis=1)
+    eyes[..., 0] += np.linspace(-0.3, 0.3, len(eyes))[:, None] * size[:, None]
+    return dataclasses.replace(clip, pupils=eyes.astype(np.float32))
+
+
 def write_toy_clips(
-    uri: str, people: int = 8, held_out: int = 3, frames: int = 16, size: int = 64, per_file: int = 3
+    uri: str,
+    people: int = 8,
+    held_out: int = 3,
+    frames: int = 16,
+    size: int = 64,
+    per_file: int = 3,
+    pupils: bool = False,
 ) -> None:
-    """`people` in train and `held_out` more in val, a few clips to a file."""
+    """`people` in train and `held_out` more in val, a few clips to a file; `pupils`: they are known."""
     storage = Storage(uri)
     groups: list[tuple[Split, range]] = [("train", range(people)), ("val", range(people, people + held_out))]
     for split, members in groups:
@@ -99,6 +115,7 @@ def write_toy_clips(
                 toy_clip(person, frames, size, split)
                 for person in members[start - members.start : start - members.start + per_file]
             ]
+            clips = [with_pupils(clip) for clip in clips] if pupils else clips
             write_table(storage, f"{split}/part-{start:04d}.parquet", clips_to_table(clips))
 
 

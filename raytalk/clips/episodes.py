@@ -173,9 +173,13 @@ def draw_window(
     shots: int,
     resolution: int,
     start: int = 0,
+    pupils: float = 0.0,
     say: Callable[[str], None] = logger.warning,
 ) -> Iterator[Episode]:
     """The episodes of one window from episode number `start` on, in the plan's order.
+
+    `pupils` is the share of episodes whose drawings carry the pupils, all or none of an episode's. It does not change
+    which frames are drawn.
 
     A broken frame is left out; a clip with fewer than two good frames, or in a broken file, is replaced by another of
     the same window, so that numbers stay right. Each fault is named through `say`. Raises ClipsError if no clip of
@@ -205,7 +209,7 @@ def draw_window(
             clip = clips[candidate]
             if clip is None or not good[candidate]:
                 continue
-            drawn = _draw(clip, good[candidate], shots, resolution, np.random.default_rng(seed), say)
+            drawn = _draw(clip, good[candidate], shots, resolution, np.random.default_rng(seed), pupils, say)
             if drawn is not None:
                 frames, drawings, faults = drawn
                 yield Episode(number, clip.video_id, frames, drawings, faults + (candidate != position))
@@ -231,15 +235,31 @@ def decode(data: bytes, resolution: int) -> tuple[Pictures, float] | None:
     return np.asarray(picture, np.uint8), resolution / size
 
 
-def decode_and_draw(clip: Clip, index: int, resolution: int) -> tuple[Pictures, Pictures] | None:
-    """One frame of a clip and its drawing, both [resolution, resolution, 3] uint8 RGB; None if either is broken."""
+def decode_and_draw(
+    clip: Clip, index: int, resolution: int, with_pupils: bool = False
+) -> tuple[Pictures, Pictures] | None:
+    """One frame of a clip and its drawing, both [resolution, resolution, 3] uint8 RGB; None if either is broken.
+
+    `with_pupils`: draw those that the clip knows.
+    """
     points = clip.landmarks[index]
     decoded = decode(clip.frames[index], resolution) if np.isfinite(points).all() else None
     if decoded is None:
         return None
     picture, scale = decoded
-    # Pixel centres are at whole numbers: the corner of the picture is what stays in place.
-    return picture, draw_landmarks((points + 0.5) * scale - 0.5, resolution)
+    pupils = None
+    if with_pupils and clip.pupils is not None:
+        known = clip.pupils[index]
+        pupils = resized(np.where(np.isfinite(known), known, np.nan), scale)
+    return picture, draw_landmarks(resized(points, scale), resolution, pupils)
+
+
+def resized(points: npt.NDArray[np.floating], scale: float) -> npt.NDArray[np.floating]:
+    """Points [..., 2] in pixels of a picture, in those of the picture resized by `scale`.
+
+    Pixel centres are at whole numbers: the corner of the picture is what stays in place.
+    """
+    return (points + 0.5) * scale - 0.5
 
 
 def _looks_whole(data: bytes) -> bool:
@@ -289,6 +309,7 @@ def _draw(
     shots: int,
     resolution: int,
     random: np.random.Generator,
+    pupils: float,
     say: Callable[[str], None],
 ) -> tuple[Pictures, Pictures, int] | None:
     """A target and K others, and the number of broken frames; None if fewer than two frames can be decoded.
@@ -296,12 +317,13 @@ def _draw(
     With too few frames the others repeat, but the target is never among them.
     """
     order = random.permutation(good).tolist()
+    with_pupils = bool(random.random() < pupils)
     faults = len(clip.frames) - len(good)
     frames: list[Pictures] = []
     drawings: list[Pictures] = []
     while order and len(frames) < 1 + shots:
         index = order.pop()
-        pair = decode_and_draw(clip, index, resolution)
+        pair = decode_and_draw(clip, index, resolution, with_pupils)
         if pair is None:
             say(f"clip {clip.clip_id}: frame {index} cannot be decoded or is not square")
             faults += 1

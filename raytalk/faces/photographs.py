@@ -3,18 +3,23 @@
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from raytalk.errors import FaceError
+from raytalk.errors import FaceError, WeightsError
 from raytalk.faces.crop import crop_frames
 from raytalk.faces.face import Face, LandmarkDetector
+from raytalk.faces.identity import Descriptor, describe, mean_of, odd_ones_out
+from raytalk.storage import Storage
 
 Pictures = npt.NDArray[np.uint8]
 
+SUFFIXES = frozenset([".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".heic", ".heif"])
+"""of photographs' names, in small letters"""
 MOST = 32
 """photographs that are learned from; more are refused rather than left out unasked"""
 _LONGEST_SIDE = 1920
@@ -50,6 +55,8 @@ class Portraits:
     """of the photographs that were taken"""
     refused: dict[str, str]
     """of the others, and why"""
+    identity: Descriptor | None
+    """[128] mean descriptor of the face; None where the network for it is not installed"""
 
 
 def portraits(
@@ -57,8 +64,9 @@ def portraits(
 ) -> Portraits:
     """Read, find the face, check, and crop to resolution x resolution as training clips are.
 
-    min_face: least size of the face in pixels of the photograph. Raises FaceError if there are none or more than 32
-    photographs, or if not one of them can be used: then it names the reason of each.
+    min_face: least size of the face in pixels of the photograph. Photographs of somebody else than most show are left
+    out. Raises FaceError if there are none or more than 32 photographs, if not one of them can be used (then it names
+    the reason of each), or if nobody can tell who is meant.
     """
     if not photographs:
         raise FaceError("no photographs", "give 1 to 32 photographs of one person")
@@ -81,8 +89,39 @@ def portraits(
     if not images:
         why = "; ".join(f"{name}: {reason}" for name, reason in refused.items())
         raise FaceError("no usable photograph", why)
+    descriptors = _descriptors(images, faces)
+    if descriptors is not None:
+        odd = odd_ones_out(descriptors)
+        if len(odd) == len(images):
+            raise FaceError(
+                "different people", f"{', '.join(names)} show different people: give photographs of one person only"
+            )
+        for place in odd:
+            refused[names[place]] = "somebody else: the others show another person"
+        kept = [place for place in range(len(images)) if place not in odd]
+        images, faces = [images[place] for place in kept], [faces[place] for place in kept]
+        names, descriptors = [names[place] for place in kept], [descriptors[place] for place in kept]
     frames, landmarks = crop_frames(images, np.stack([face.landmarks for face in faces]), resolution)
-    return Portraits(frames, landmarks, names, refused)
+    identity = None if descriptors is None else mean_of(descriptors)
+    return Portraits(frames, landmarks, names, refused, identity)
+
+
+def list_photographs(folder: Storage) -> list[str]:
+    """Names of the pictures that lie directly in a folder, sorted."""
+    return [
+        entry.path
+        for entry in folder.entries()
+        if not entry.is_folder
+        and not entry.path.startswith(".")
+        and PurePosixPath(entry.path).suffix.lower() in SUFFIXES
+    ]
+
+
+def _descriptors(images: list[Pictures], faces: list[Face]) -> list[Descriptor] | None:
+    try:
+        return [describe(image, face.landmarks) for image, face in zip(images, faces, strict=True)]
+    except WeightsError:
+        return None
 
 
 def read_photograph(photograph: Photograph) -> Pictures:

@@ -21,6 +21,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from raytalk.errors import VideoError
+from raytalk.faces.sound import sound_of
 
 Frame = npt.NDArray[np.uint8]
 """HxWx3 uint8 RGB"""
@@ -108,7 +109,8 @@ def write_video(
     """Write H.264 in yuv420p, which every player shows.
 
     frames: HxWx3 uint8 RGB of one size (an odd side gets its last row or column repeated); fps: frames per second;
-    audio_from: a video whose sound is copied, cut to the length of the picture; crf: 0 (lossless) to 51.
+    audio_from: a video whose sound is kept (copied, or encoded as AAC where not every player would take it), in step
+    with its first picture and cut to the length of the frames; crf: 0 (lossless) to 51.
     The file appears only when it is whole. Raises VideoError if it cannot be written or there is no frame.
     """
     target = Path(path)
@@ -248,10 +250,7 @@ def _write(
     with av.open(str(aside), mode="w", format="mp4", options={"movflags": "+faststart"}) as output:
         stream = output.add_stream("libx264", rate=rate, options={"crf": str(crf), "preset": "medium"})
         stream.pix_fmt = "yuv420p"
-        with contextlib.ExitStack() as stack:
-            sound = stack.enter_context(av.open(str(audio_from), mode="r")) if audio_from else None
-            heard = sound.streams.audio[0] if sound and sound.streams.audio else None
-            copied = output.add_stream_from_template(heard) if heard else None
+        with sound_of(audio_from, output) as sound:
             count = 0
             for image in frames:
                 even = np.pad(image, ((0, image.shape[0] % 2), (0, image.shape[1] % 2), (0, 0)), mode="edge")
@@ -268,14 +267,8 @@ def _write(
             if count == 0:
                 raise VideoError(f"cannot write {target}: there is no frame")
             output.mux(stream.encode(None))
-            if sound is not None and copied is not None:
-                for packet in sound.demux(heard):
-                    if packet.pts is None or packet.dts is None or packet.time_base is None:
-                        continue
-                    if float(packet.pts * packet.time_base) >= float(count / rate):
-                        break
-                    packet.stream = copied
-                    output.mux(packet)
+            if sound is not None:
+                sound.write(float(count / rate))
 
 
 def _text(error: Exception) -> str:

@@ -10,11 +10,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import pydantic
 import torch
 from torch import Tensor, nn
 
-from raytalk.config import Settings
+from raytalk.learning.learning_images import LearningImages
 from raytalk.learning.losses import (
     LossSettings,
     adversarial_loss,
@@ -24,51 +23,12 @@ from raytalk.learning.losses import (
 )
 from raytalk.learning.meta import Metrics, Talker, descend, fixed_shapes, frozen, to_unit
 from raytalk.learning.replay import Recorder, Replayed
-from raytalk.learning.settings import SpeedSettings
+from raytalk.learning.settings import FewShotSettings, SpeedSettings
 from raytalk.networks.discriminator import Discriminator
 from raytalk.networks.generator import Generator
 from raytalk.networks.operations import check_fused_kernels, fused_kernels, shared_forward
 from raytalk.networks.perceptual import PerceptualNetwork
 from raytalk.networks.spectral import normalised
-
-
-class FewShotSettings(Settings):
-    """How a person is learned."""
-
-    steps: int = pydantic.Field(250, ge=0)
-    """steps of the generator; 0: feed-forward"""
-    epochs: int = pydantic.Field(0, ge=0)
-    """passes over the learning images instead of `steps`; the paper's are 40. 0: `steps` counts"""
-    batch_size: int = pydantic.Field(8, ge=1)
-    """images per step, drawn from the learning images without repetition until all were shown"""
-    generator_rate: float = pydantic.Field(5e-5, gt=0)
-    """learning rate of ψ and ψ'"""
-    discriminator_rate: float = pydantic.Field(2e-4, gt=0)
-    """learning rate of θ, w' and b"""
-    beta1: float = pydantic.Field(0.0, ge=0, lt=1)
-    """decay of Adam's first moment"""
-    beta2: float = pydantic.Field(0.999, ge=0, lt=1)
-    """decay of Adam's second moment"""
-    discriminator_steps: int = pydantic.Field(2, ge=1)
-    """D steps for each step of the generator, as in meta-learning"""
-    seed: int = 0
-    """seed of the order of the images"""
-
-    def total_steps(self, images: int) -> int:
-        """Steps of the generator for so many learning images."""
-        if not self.epochs:
-            return self.steps
-        return -(-self.epochs * images // min(self.batch_size, images))
-
-
-@dataclass(frozen=True)
-class LearningImages:
-    """What a person is learned from, uint8 RGB."""
-
-    frames: Tensor
-    """[T, H, W, 3] uint8"""
-    drawings: Tensor
-    """[T, H, W, 3] uint8: their landmark drawings"""
 
 
 @torch.no_grad()
@@ -87,10 +47,21 @@ class _Gradients(NamedTuple):
     metrics: Metrics
 
 
-class FewShotLearner:
-    """ψ, ψ', θ, w' and b of one person, and the step that trains them.
+@dataclass(frozen=True)
+class _Batch:
+    """The places in memory of what a step works on."""
 
-    The generator's down-sampling, middle and up-sampling weights are ψ; its projection P is no longer used.
+    frames: Tensor
+    drawings: Tensor
+    features: list[list[Tensor]]
+    """of the frames, by each perceptual network"""
+
+
+class FewShotLearner:
+    """ψ, ψ', θ, w' and b of one person at a time, and the step that trains them.
+
+    The generator's down-sampling, middle and up-sampling weights are ψ; its projection P is no longer used. What costs
+    time once (kernels, recordings) serves all people who are learned one after the other with batches of one size.
     """
 
     def __init__(
@@ -99,7 +70,6 @@ class FewShotLearner:
         losses: LossSettings,
         talker: Talker,
         discriminator: Discriminator,
-        images: LearningImages,
         content: PerceptualNetwork,
         identity: PerceptualNetwork | None,
         device: torch.device,
@@ -109,14 +79,15 @@ class FewShotLearner:
         """talker and discriminator are copied, not changed; they may be on any device."""
         self.settings, self.losses, self.device, self.dtype = settings, losses, device, dtype
         self.speed = speed or SpeedSettings()
-        self.generator: Generator = copy.deepcopy(talker.generator).to(device).requires_grad_(True).train()
-        self.discriminator: Discriminator = copy.deepcopy(discriminator).to(device).requires_grad_(True).train()
+        self.talker = copy.deepcopy(talker).to(device).requires_grad_(False).eval()
+        self._start = copy.deepcopy(discriminator).to(device).requires_grad_(False)
+        self.generator: Generator = copy.deepcopy(self.talker.generator).requires_grad_(True).train()
+        self.discriminator: Discriminator = copy.deepcopy(self._start).requires_grad_(True).train()
         self.content = frozen(content, device, dtype)
         self.identity = frozen(identity, device, dtype) if identity is not None else None
-        self.embedding = embed(talker, images).to(device)
-        with torch.no_grad():
-            self.coefficients = nn.Parameter(self.generator.projection(self.embedding[None])[0].clone())
-            self.weight = nn.Parameter(self.discriminator.w0 + self.embedding)
+        self.embedding = torch.zeros_like(self._start.w0)
+        self.coefficients = nn.Parameter(self.generator.projection.bias.detach().clone())
+        self.weight = nn.Parameter(self.discriminator.w0.detach().clone())
         projection = {id(parameter) for parameter in self.generator.projection.parameters()}
         own = [parameter for parameter in self.generator.parameters() if id(parameter) not in projection]
         of_discriminator = [*self.discriminator.blocks.parameters(), self.discriminator.bias]
@@ -127,41 +98,80 @@ class FewShotLearner:
         self.discriminator_optimizer = torch.optim.Adam(
             [*of_discriminator, self.weight], lr=settings.discriminator_rate, betas=betas, fused=fused
         )
-        self._images = LearningImages(images.frames.to(device), images.drawings.to(device))
-        self._features = [self._seen_by(network) for network in (self.content, self.identity)]
-        self.batch_size = min(settings.batch_size, len(images.frames))
-        self._chosen = torch.zeros(self.batch_size, dtype=torch.int64, device=device)
-        self._phases: list[Callable[[], _Gradients]] = [self._generate, self._judge, self._judge_again]
-        self._recorder: Recorder | None = None
+        self._phases: dict[int, _Phases] = {}
         if device.type == "cuda" and self.speed.fused_kernels:
             check_fused_kernels(device)
-        if device.type == "cuda" and self.speed.graphs:
-            recorder = self._recorder = Recorder(device)
-            self._phases = [Replayed(phase, recorder) for phase in self._phases]
 
-    def learn(self, report: Callable[[int, int, Metrics], None] | None = None) -> None:
-        """All steps; `report` gets the step's number, how many there are, and metrics, which the next overwrites."""
-        total = self.settings.total_steps(len(self._images.frames))
+    @torch.no_grad()
+    def begin(self, images: LearningImages, more: LearningImages | None = None) -> None:
+        """Forget whoever was learned before and start with this person.
+
+        more: further images to learn from that do not shape ê_NEW, such as variants of the first.
+        """
+        self.embedding = embed(self.talker, images)
+        self.generator.load_state_dict(self.talker.generator.state_dict())
+        self.discriminator.load_state_dict(self._start.state_dict())
+        self.coefficients.copy_(self.talker.generator.projection(self.embedding[None])[0])
+        self.weight.copy_(self._start.w0 + self.embedding)
+        for optimizer in (self.generator_optimizer, self.discriminator_optimizer):
+            for moments in optimizer.state.values():
+                for moment in moments.values():
+                    moment.zero_()
+        parts = [images] if more is None else [images, more]
+        self._frames = torch.cat([part.frames for part in parts]).to(self.device)
+        self._drawings = torch.cat([part.drawings for part in parts]).to(self.device)
+        self._features = [self._seen_by(network) for network in self._networks]
+        self.batch_size = min(self.settings.batch_size, len(self._frames))
+
+    def learn(self, report: Callable[[int, int, Metrics], bool | None] | None = None) -> int:
+        """All steps; returns how many were made.
+
+        `report` gets the step's number, how many there are, and metrics, which the next step overwrites; learning ends
+        when it returns True.
+        """
+        total = self.settings.total_steps(len(self._frames))
         for number, chosen in zip(range(1, total + 1), self._order(), strict=False):
             metrics = self.step(chosen)
-            if report is not None:
-                report(number, total, metrics)
+            if report is not None and report(number, total, metrics):
+                return number
+        return total
 
     def step(self, chosen: Tensor) -> Metrics:
-        """One step of ψ and ψ' and the D steps, on the learning images of these numbers [batch_size] int64."""
-        generate, judge, judge_again = self._phases
-        if self._recorder is not None:
-            self._recorder.begin_step()
+        """One step of ψ and ψ' and the D steps, on the learning images of these numbers [B] int64."""
+        phases = self._phases.get(len(chosen)) or self._prepare(len(chosen))
+        self._fill(phases.batch, chosen.to(self.device))
+        if phases.recorder is not None:
+            phases.recorder.begin_step()
         with fused_kernels(self.speed.fused_kernels), fixed_shapes():
-            self._chosen.copy_(chosen, non_blocking=True)
-            made = generate()
+            made = phases.generate()
             metrics = dict(made.metrics)
             for index in range(self.settings.discriminator_steps):
-                judged = judge() if index == 0 else judge_again()
+                judged = phases.judge() if index == 0 else phases.judge_again()
                 descend(self.discriminator_optimizer, judged.weights)
                 metrics |= judged.metrics
             descend(self.generator_optimizer, made.weights)
         return metrics
+
+    def warm_up(self, images: LearningImages, steps: int = 4) -> None:
+        """Compile and record what learning from batches like these needs, before somebody waits for it."""
+        self.begin(images)
+        for _ in range(steps):
+            self.step(torch.arange(self.batch_size))
+
+    @torch.no_grad()
+    def miss(self, images: LearningImages) -> float:
+        """L_CNT with the content network between images and what the generator makes of their drawings now."""
+        truth = self.content(to_unit(images.frames.to(self.device), self.dtype))
+        return float(content_loss(self.content(self.render(images.drawings).to(self.dtype)), truth))
+
+    def state(self) -> list[Tensor]:
+        """A copy of ψ and ψ' as they are now, for `restore`."""
+        return [tensor.detach().clone() for tensor in self._own()]
+
+    @torch.no_grad()
+    def restore(self, state: list[Tensor]) -> None:
+        """Go back to what `state` gave."""
+        torch._foreach_copy_(self._own(), state)
 
     @torch.no_grad()
     def render(self, drawings: Tensor) -> Tensor:
@@ -169,31 +179,78 @@ class FewShotLearner:
         pictures = to_unit(drawings.to(self.device), self.dtype)
         return self.generator.render(pictures, self.coefficients.expand(len(drawings), -1))
 
+    def _own(self) -> list[Tensor]:
+        return [*self.generator.parameters(), *self.generator.buffers(), self.coefficients]
+
+    @property
+    def _networks(self) -> list[PerceptualNetwork]:
+        return [network for network in (self.content, self.identity) if network is not None]
+
     def _order(self) -> Iterator[Tensor]:
         """Numbers of images, batch after batch: every image once before any comes again."""
         random = torch.Generator().manual_seed(self.settings.seed)
         waiting = torch.empty(0, dtype=torch.int64)
         while True:
             while len(waiting) < self.batch_size:
-                waiting = torch.cat([waiting, torch.randperm(len(self._images.frames), generator=random)])
+                waiting = torch.cat([waiting, torch.randperm(len(self._frames), generator=random)])
             yield waiting[: self.batch_size]
             waiting = waiting[self.batch_size :]
 
+    def _prepare(self, size: int) -> "_Phases":
+        """Make room for batches of this size; the phases, on a GPU as CUDA graphs."""
+        features = [[tap[:1].expand(size, -1, -1, -1).clone() for tap in taps] for taps in self._features]
+        frames, drawings = (each[:1].expand(size, -1, -1, -1).clone() for each in (self._frames, self._drawings))
+        phases = _Phases(self, _Batch(frames, drawings, features))
+        self._phases[size] = phases
+        return phases
+
+    def _fill(self, batch: _Batch, chosen: Tensor) -> None:
+        batch.frames.copy_(self._frames[chosen])
+        batch.drawings.copy_(self._drawings[chosen])
+        for places, taps in zip(batch.features, self._features, strict=True):
+            for place, tap in zip(places, taps, strict=True):
+                place.copy_(tap[chosen])
+
+    @torch.no_grad()
+    def _seen_by(self, network: PerceptualNetwork) -> list[Tensor]:
+        """The features of all learning images: they never change."""
+        parts = [network(to_unit(frames, self.dtype)) for frames in self._frames.split(8)]
+        return [torch.cat(taps) for taps in zip(*parts, strict=True)]
+
+
+class _Phases:
+    """The parts of a step between which weights move, for batches of one size; on a GPU as CUDA graphs."""
+
+    def __init__(self, learner: FewShotLearner, batch: _Batch) -> None:
+        self.batch, self._learner = batch, learner
+        self.recorder: Recorder | None = None
+        self.generate: Callable[[], _Gradients] = self._generate
+        self.judge: Callable[[], _Gradients] = self._judge
+        self.judge_again: Callable[[], _Gradients] = self._judge_again
+        if learner.device.type == "cuda" and learner.speed.graphs:
+            recorder = self.recorder = Recorder(learner.device)
+            self.generate, self.judge, self.judge_again = (
+                Replayed(phase, recorder) for phase in (self._generate, self._judge, self._judge_again)
+            )
+
     def _generate(self) -> _Gradients:
         """Eq. 8 with L_CNT and L_ADV: the person's generator; D's scores serve the first D step too."""
-        self._truth = to_unit(self._images.frames[self._chosen], self.dtype)
-        self._drawing = to_unit(self._images.drawings[self._chosen], self.dtype)
-        weights = self.losses
-        with normalised(self.generator, self.dtype):
-            output = self.generator.render(self._drawing, self.coefficients.expand(self.batch_size, -1))
-        picture = output.detach().to(self.dtype).requires_grad_()
-        content = self._distance(self.content, 0, picture)
-        identity = content.new_zeros(()) if self.identity is None else self._distance(self.identity, 1, picture)
+        learner, batch = self._learner, self.batch
+        weights, dtype = learner.losses, learner.dtype
+        self._truth, self._drawing = to_unit(batch.frames, dtype), to_unit(batch.drawings, dtype)
+        with normalised(learner.generator, dtype):
+            output = learner.generator.render(self._drawing, learner.coefficients.expand(len(self._drawing), -1))
+        picture = output.detach().to(dtype).requires_grad_()
+        distances = [
+            content_loss(network(picture), features)
+            for network, features in zip(learner._networks, batch.features, strict=True)
+        ]
+        content, identity = distances[0], distances[1] if len(distances) > 1 else distances[0].new_zeros(())
         perceptual = weights.content * content + weights.identity * identity
         of_picture = torch.autograd.grad(perceptual, picture)[0].float()
-        with normalised(self.discriminator, self.dtype), shared_forward() as of_discriminator:
-            vectors, activations = self.discriminator.look(picture, self._drawing)
-            real_vectors, real_activations = self.discriminator.look(self._truth, self._drawing)
+        with normalised(learner.discriminator, dtype), shared_forward() as of_discriminator:
+            vectors, activations = learner.discriminator.look(picture, self._drawing)
+            real_vectors, real_activations = learner.discriminator.look(self._truth, self._drawing)
         self._scores = self._score(vectors), self._score(real_vectors)
         adversarial = adversarial_loss(self._scores[0])
         feature_matching = feature_matching_loss(activations, real_activations)
@@ -201,7 +258,7 @@ class FewShotLearner:
         of_discriminator.wanted = False
         of_picture += torch.autograd.grad(judged, picture, retain_graph=True)[0]
         of_discriminator.wanted = True
-        gradients = torch.autograd.grad(output, _parameters(self.generator_optimizer), of_picture)
+        gradients = torch.autograd.grad(output, _parameters(learner.generator_optimizer), of_picture)
         self._output = output.detach()
         metrics = {
             "loss/generator": (perceptual + judged).detach(),
@@ -220,15 +277,16 @@ class FewShotLearner:
 
     def _judge_again(self) -> _Gradients:
         """Eq. 10 with D as it is now."""
-        frames = torch.cat([self._output.to(self.dtype), self._truth])
-        with normalised(self.discriminator, self.dtype):
-            vectors, _ = self.discriminator.look(frames, self._drawing.repeat(2, 1, 1, 1))
+        learner = self._learner
+        frames = torch.cat([self._output.to(learner.dtype), self._truth])
+        with normalised(learner.discriminator, learner.dtype):
+            vectors, _ = learner.discriminator.look(frames, self._drawing.repeat(2, 1, 1, 1))
         fake, real = self._score(vectors).chunk(2)
         return self._discriminate(fake, real)
 
     def _discriminate(self, fake: Tensor, real: Tensor) -> _Gradients:
         loss = discriminator_loss(real, fake)
-        gradients = torch.autograd.grad(loss, _parameters(self.discriminator_optimizer))
+        gradients = torch.autograd.grad(loss, _parameters(self._learner.discriminator_optimizer))
         metrics = {
             "loss/discriminator": loss.detach(),
             "score/real": real.detach().mean(),
@@ -238,18 +296,7 @@ class FewShotLearner:
 
     def _score(self, vectors: Tensor) -> Tensor:
         """Eq. 9: r = V·w' + b [B] float32"""
-        return (vectors * self.weight).sum(dim=1) + self.discriminator.bias
-
-    def _distance(self, network: PerceptualNetwork, index: int, picture: Tensor) -> Tensor:
-        return content_loss(network(picture), [tap[self._chosen] for tap in self._features[index]])
-
-    @torch.no_grad()
-    def _seen_by(self, network: PerceptualNetwork | None) -> list[Tensor]:
-        """The features of all learning images: they never change."""
-        if network is None:
-            return []
-        parts = [network(to_unit(frames, self.dtype)) for frames in self._images.frames.split(8)]
-        return [torch.cat(taps) for taps in zip(*parts, strict=True)]
+        return (vectors * self._learner.weight).sum(dim=1) + self._learner.discriminator.bias
 
 
 def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:

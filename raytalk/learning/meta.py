@@ -85,12 +85,7 @@ class MetaLearner:
         for network in (self.talker, self.discriminator):
             broadcast([*network.parameters(), *network.buffers()])
         self.average = copy.deepcopy(self.talker).requires_grad_(False).eval()
-        half = settings.precision == "bf16" or (
-            settings.precision == "auto"
-            and device.type == "cuda"
-            and torch.cuda.is_bf16_supported(including_emulation=False)
-        )
-        self.dtype = torch.bfloat16 if half else torch.float32
+        self.dtype = arithmetic(settings.precision, device)
         self.content = frozen(content, device, self.dtype)
         self.identity = frozen(identity, device, self.dtype) if identity is not None else None
         rates = settings.optimization
@@ -297,8 +292,8 @@ def to_unit(pictures: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     return (pictures.float() / 127.5 - 1).to(dtype).movedim(-1, -3)
 
 
-def _dtype(precision: str, device: torch.device) -> torch.dtype:
-    """Of the arithmetic."""
+def arithmetic(precision: str, device: torch.device) -> torch.dtype:
+    """Of maps. precision: bf16, float32, or auto: bfloat16 on GPUs that have it."""
     able = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.bfloat16 if precision == "bf16" or (precision == "auto" and able) else torch.float32
 

@@ -162,8 +162,8 @@ def _rest_of_run(job: Job, cpus_per_task: float) -> ray.data.Dataset:
     settings, catalog = job.settings, job.catalog
     plan = Plan(tuple(catalog.files), tuple(catalog.counts), settings.seed, settings.data.shuffle_files)
     videos = {name: row for row, name in enumerate(catalog.videos)}
-    shots, resolution = settings.data.shots, settings.networks.resolution
-    feed = Feed(settings.clips, plan, videos, shots, resolution, job.console, job.environment)
+    data, resolution = settings.data, settings.networks.resolution
+    feed = Feed(settings.clips, plan, videos, data.shots, resolution, job.console, job.environment, data.pupils)
     # Whole batches on every rank: some more than what is asked for.
     stop = settings.episodes + 2 * settings.batch_size
     return training_dataset(feed, state.episodes if state else 0, stop, cpus_per_task)
@@ -203,12 +203,13 @@ def _say_what_changed(run: Storage, settings: MetatrainSettings) -> None:
     if not run.exists("config.yaml"):
         return
     try:
-        before = flatten(yaml.safe_load(run.read("config.yaml")))
+        given = flatten(yaml.safe_load(run.read("config.yaml")))
     except (yaml.YAMLError, AttributeError, UnicodeDecodeError):
         print(f"{run.uri}/config.yaml cannot be read: what changed since then is not known", flush=True)
         return
-    now = _flat(settings)
-    changed = [f"{key} {before[key]} -> {now[key]}" for key in now if key in before and before[key] != now[key]]
+    # What a run of an older version was not given yet was as it is by default.
+    before, now = _flat(MetatrainSettings()) | given, _flat(settings)
+    changed = [f"{key} {before[key]} -> {now[key]}" for key in now if before[key] != now[key]]
     if changed:
         print(f"changed since this run began: {', '.join(changed)}", flush=True)
 

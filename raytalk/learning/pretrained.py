@@ -30,6 +30,8 @@ class Pretrained:
     losses: LossSettings
     """weights of meta-learning"""
     state: State
+    pupils: bool = False
+    """whether drawings carried the pupils where the clips knew them"""
 
 
 def load_pretrained(uri: str, tracking_uri: str = "") -> Pretrained:
@@ -41,18 +43,27 @@ def load_pretrained(uri: str, tracking_uri: str = "") -> Pretrained:
         state = read_state(place)
         with tempfile.TemporaryDirectory(prefix="raytalk-pretrained-") as temporary:
             folder = Path(temporary)
-            networks, losses = _settings(place, folder)
+            networks, losses, pupils = _settings(place, folder)
             talker, discriminator = Talker(networks), Discriminator(networks)
             for name, module in (("ema", talker), ("discriminator", discriminator)):
                 _fill(place, name, module, folder)
-    return Pretrained(uri, talker.eval(), discriminator.eval(), networks, losses, state)
+    return Pretrained(uri, talker.eval(), discriminator.eval(), networks, losses, state, pupils)
 
 
-def _settings(place: Storage, folder: Path) -> tuple[NetworkSettings, LossSettings]:
+def _settings(place: Storage, folder: Path) -> tuple[NetworkSettings, LossSettings, bool]:
     try:
         config = yaml.safe_load(place.fetch_file("config.yaml", folder).read_text())
-        return NetworkSettings(**config["networks"]), LossSettings(**config["losses"])
-    except (OSError, yaml.YAMLError, KeyError, TypeError, UnicodeDecodeError, pydantic.ValidationError) as error:
+        pupils = config.get("data", {}).get("pupils", 0) > 0  # older versions had none
+        return NetworkSettings(**config["networks"]), LossSettings(**config["losses"]), pupils
+    except (
+        OSError,
+        yaml.YAMLError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        UnicodeDecodeError,
+        pydantic.ValidationError,
+    ) as error:
         raise CheckpointError(f"{place.uri}/config.yaml cannot be read: {error}") from None
 
 

@@ -19,6 +19,9 @@ class DataSettings(Settings):
     """Parquet files whose clips are mixed at a time, after the files themselves have been shuffled"""
     prefetch_batches: int = pydantic.Field(4, ge=0)
     """batches made ready in each worker ahead of the step"""
+    pupils: float = pydantic.Field(0.0, ge=0, le=1)
+    """share of episodes whose drawings carry the pupils, where the clip knows them; 0: never. Above 0 validation draws
+    them too, and a checkpoint's config.yaml tells those who go on from it"""
 
 
 class PerceptualSettings(Settings):
@@ -56,6 +59,45 @@ class SpeedSettings(Settings):
     """compile kernels for what lies between the convolutions (some seconds at the start); false: PyTorch's own"""
     graphs: bool = True
     """record the step's kernels once and launch them together from then on"""
+
+
+class FewShotSettings(Settings):
+    """How a person is learned."""
+
+    steps: int = pydantic.Field(250, ge=0)
+    """steps of the generator; 0: feed-forward"""
+    epochs: int = pydantic.Field(0, ge=0)
+    """passes over the learning images instead of `steps`; the paper's are 40. 0: `steps` counts"""
+    batch_size: int = pydantic.Field(8, ge=1)
+    """images per step, drawn from the learning images without repetition until all were shown"""
+    generator_rate: float = pydantic.Field(2e-4, gt=0)
+    """learning rate of ψ and ψ'; the paper's is 5e-5"""
+    discriminator_rate: float = pydantic.Field(2e-4, gt=0)
+    """learning rate of θ, w' and b"""
+    beta1: float = pydantic.Field(0.5, ge=0, lt=1)
+    """decay of Adam's first moment"""
+    beta2: float = pydantic.Field(0.999, ge=0, lt=1)
+    """decay of Adam's second moment"""
+    discriminator_steps: int = pydantic.Field(1, ge=1)
+    """D steps for each step of the generator; the paper's are 2"""
+    flip: bool = False
+    """learn from mirror images too; what is not symmetric (a parting, the background) blurs"""
+    variants: int = pydantic.Field(0, ge=0)
+    """slightly turned, enlarged and shifted copies of each image to learn from beside it"""
+    hold_out: int = pydantic.Field(0, ge=0)
+    """images kept aside to see when learning stops to help: the best state on them is kept; 0: none"""
+    check_every: int = pydantic.Field(25, ge=1)
+    """steps from one look at the images kept aside to the next"""
+    patience: int = pydantic.Field(4, ge=1)
+    """looks without a better result after which learning stops"""
+    seed: int = 0
+    """seed of the order of the images, and of their variants"""
+
+    def total_steps(self, images: int) -> int:
+        """Steps of the generator for so many learning images."""
+        if not self.epochs:
+            return self.steps
+        return -(-self.epochs * images // min(self.batch_size, images))
 
 
 class GuardSettings(Settings):

@@ -42,12 +42,17 @@ class People:
     """[P, M, H, W, 3] uint8"""
 
 
-def load_people(storage: Storage, split: Split, people: int, shots: int, targets: int, resolution: int) -> People:
-    """One clip of each of the first `people` people of a split. Raises ClipsError if fewer than two can be used."""
+def load_people(
+    storage: Storage, split: Split, people: int, shots: int, targets: int, resolution: int, with_pupils: bool = False
+) -> People:
+    """One clip of each of the first `people` people of a split; drawn with the pupils that are known, or without any.
+
+    Raises ClipsError if fewer than two can be used.
+    """
     rows: dict[str, list[Pictures]] = {}
     for path in scan(storage, split).files:
         for clip in read_clips(storage, path):
-            if clip.person_id not in rows and (pictures := _pictures(clip, shots, targets, resolution)):
+            if clip.person_id not in rows and (pictures := _pictures(clip, shots, targets, resolution, with_pupils)):
                 rows[clip.person_id] = pictures
         if len(rows) >= people:
             break
@@ -89,9 +94,9 @@ def to_pictures(frames: Tensor) -> Pictures:
     return np.asarray(pictures.cpu().numpy(), np.uint8)
 
 
-def _pictures(clip: Clip, shots: int, targets: int, resolution: int) -> list[Pictures] | None:
+def _pictures(clip: Clip, shots: int, targets: int, resolution: int, with_pupils: bool) -> list[Pictures] | None:
     """Sources, their drawings, targets, their drawings; sources and targets alternate over the clip."""
-    pairs = [decode_and_draw(clip, index, resolution) for index in range(len(clip.frames))]
+    pairs = [decode_and_draw(clip, index, resolution, with_pupils) for index in range(len(clip.frames))]
     good = [pair for pair in pairs if pair is not None]
     if len(good) < shots + targets:
         return None

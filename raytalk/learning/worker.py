@@ -198,12 +198,12 @@ class _Worker:
 
     def _load_people(self) -> dict[str, People]:
         settings, storage = self.settings, Storage(self.settings.clips)
-        want = settings.validation
+        want, data, resolution = settings.validation, settings.data, settings.networks.resolution
         sets = {}
         for name, split in self.job.validation.items():
             try:
                 sets[name] = load_people(
-                    storage, split, want.people, settings.data.shots, want.targets, settings.networks.resolution
+                    storage, split, want.people, data.shots, want.targets, resolution, with_pupils=data.pupils > 0
                 )
             except RaytalkError as error:
                 self.say(f"no validation on '{name}': {error}")

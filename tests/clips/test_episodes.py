@@ -10,9 +10,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from toy import toy_clip, write_toy_clips
+from toy import toy_clip, with_pupils, write_toy_clips
 
-from raytalk.clips.episodes import Catalog, Episode, Plan, decode, draw_window, read_clips, scan
+from raytalk.clips.episodes import Catalog, Episode, Plan, decode, decode_and_draw, draw_window, read_clips, scan
 from raytalk.clips.schema import Clip, Split, clips_to_table, write_table
 from raytalk.errors import ClipsError, StorageError
 from raytalk.faces.draw import draw_landmarks
@@ -45,11 +45,19 @@ def plan_of(catalog: Catalog, seed: int = 0, shuffle_files: int = 2) -> Plan:
 
 
 def draw(
-    storage: Storage, plan: Plan, windows: range, start: int = 0, shots: int = 3, said: list[str] | None = None
+    storage: Storage,
+    plan: Plan,
+    windows: range,
+    start: int = 0,
+    shots: int = 3,
+    said: list[str] | None = None,
+    pupils: float = 0.0,
 ) -> list[Episode]:
     say = (said if said is not None else []).append
     return [
-        episode for index in windows for episode in draw_window(storage, plan, index, shots, SIZE, start=start, say=say)
+        episode
+        for index in windows
+        for episode in draw_window(storage, plan, index, shots, SIZE, start=start, pupils=pupils, say=say)
     ]
 
 
@@ -221,6 +229,63 @@ def test_frames_come_with_their_own_drawings(storage: Storage, plan: Plan) -> No
         for picture, drawing in zip(episode.frames, episode.drawings, strict=True):
             landmarks = clips[episode.video].landmarks[which(picture)]
             np.testing.assert_array_equal(drawing, draw_landmarks(landmarks, SIZE))
+
+
+@pytest.fixture
+def knowing(tmp_path: Path) -> Storage:
+    """As `storage`, but that eight of the clips know their pupils."""
+    storage = Storage(str(tmp_path / "knowing"))
+    put(storage, [*(with_pupils(marked_clip(person)) for person in range(8)), marked_clip(8)])
+    return storage
+
+
+def test_drawings_carry_the_pupils_of_their_own_frames_where_the_clip_knows_them(knowing: Storage, plan: Plan) -> None:
+    clips = {f"person{n}/video0": with_pupils(marked_clip(n)) for n in range(8)} | {"person8/video0": marked_clip(8)}
+    for share in (0.0, 1.0):
+        for episode in draw(knowing, plan, range(6), pupils=share):
+            clip = clips[episode.video]
+            for picture, drawing in zip(episode.frames, episode.drawings, strict=True):
+                index = which(picture)
+                pupils = None if clip.pupils is None or not share else clip.pupils[index]
+                np.testing.assert_array_equal(drawing, draw_landmarks(clip.landmarks[index], SIZE, pupils))
+
+
+def test_a_share_of_the_episodes_carries_pupils_and_nothing_else_changes(knowing: Storage, plan: Plan) -> None:
+    never, always = (draw(knowing, plan, range(90), pupils=share) for share in (0.0, 1.0))
+    some, more = (draw(knowing, plan, range(90), pupils=share) for share in (0.3, 0.6))
+    counts = np.zeros(2, int)
+    for episodes in zip(never, some, more, always, strict=True):
+        assert len({(e.number, e.video, e.frames.tobytes()) for e in episodes}) == 1, "the same frames for every share"
+        without, *drawn, carried = (e.drawings.tobytes() for e in episodes)
+        assert set(drawn) <= {without, carried}, "all frames of an episode or none"
+        if episodes[0].video == "person8/video0":
+            assert without == carried
+        else:
+            counts += [drawing == carried for drawing in drawn]
+    np.testing.assert_allclose(counts / 240, (0.3, 0.6), atol=0.1)
+    assert essence(draw(knowing, plan, range(90), start=100, pupils=0.3)) == essence(some)[100:]
+
+
+@pytest.mark.parametrize("unknown", [np.nan, np.inf])
+def test_a_pupil_that_is_not_known_in_one_frame_is_not_drawn_there(unknown: float) -> None:
+    clip = with_pupils(marked_clip(0))
+    assert clip.pupils is not None
+    clip.pupils[2, 0, 1] = unknown
+    pair = decode_and_draw(clip, 2, SIZE, with_pupils=True)
+    assert pair is not None
+    other = np.stack([np.full(2, np.nan), clip.pupils[2, 1]])
+    np.testing.assert_array_equal(pair[1], draw_landmarks(clip.landmarks[2], SIZE, other))
+
+
+@pytest.mark.parametrize("resolution", [32, 96])
+def test_pupils_are_resized_as_landmarks_are(resolution: int) -> None:
+    clip = with_pupils(marked_clip(0))
+    assert clip.pupils is not None
+    pair = decode_and_draw(clip, 1, resolution, with_pupils=True)
+    assert pair is not None
+    points, pupils = ((each[1] + 0.5) * (resolution / SIZE) - 0.5 for each in (clip.landmarks, clip.pupils))
+    np.testing.assert_array_equal(pair[1], draw_landmarks(points, resolution, pupils))
+    assert (pair[1] != draw_landmarks(points, resolution)).any()
 
 
 def test_colours_are_rgb(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from raytalk.faces.draw import GROUPS, draw_batch, draw_landmarks
+from raytalk.faces.draw import GROUPS, PUPIL, draw_batch, draw_landmarks
 
 
 @pytest.fixture
@@ -123,3 +123,67 @@ def test_it_is_fast_enough_for_the_training_data_path(face: np.ndarray) -> None:
         return (time.process_time() - start) / 50
 
     assert min(run() for _ in range(5)) < 0.6e-3
+
+
+EYES = np.array([[85.25, 95.5], [171.0, 94.0]])
+"""pupils of `face`"""
+
+
+def discs(face: np.ndarray, pupils: np.ndarray, size: int = 256) -> np.ndarray:
+    """[size, size]: where a drawing differs from the one without pupils."""
+    return (draw_landmarks(face, size, pupils) != draw_landmarks(face, size)).any(axis=2)
+
+
+def test_pupils_are_discs_of_a_colour_of_their_own(face: np.ndarray) -> None:
+    picture = draw_landmarks(face, 256, EYES)
+    for x, y in np.rint(EYES).astype(int):
+        assert (picture[y - 1 : y + 2, x - 1 : x + 2] == PUPIL).all()
+    assert min(np.abs(np.subtract(PUPIL, colour)).sum() for *_, colour in GROUPS) > 150
+    assert 2 * np.pi * 3**2 < discs(face, EYES).sum() < 2 * np.pi * 5**2
+
+
+@pytest.mark.parametrize("size", [64, 256, 1024])
+def test_a_pupil_is_where_it_was_asked_for_at_any_size(size: int) -> None:
+    scale = size / 256
+    pupils = (EYES + 0.5) * scale - 0.5
+    away = np.full((68, 2), -50.0 * size)
+    light = draw_landmarks(away, size, pupils).sum(axis=2).astype(float)
+    rows, columns = np.mgrid[:size, :size]
+    for side, half in enumerate((columns < size / 2, columns >= size / 2)):
+        weight = light * half
+        centre = (columns * weight).sum() / weight.sum(), (rows * weight).sum() / weight.sum()
+        np.testing.assert_allclose(centre, pupils[side], atol=0.1)
+    radius = (light.sum() / sum(PUPIL) / (2 * np.pi)) ** 0.5
+    assert size / 96 < radius < size / 96 + 0.8, "OpenCV adds some half a pixel around"
+
+
+@pytest.mark.parametrize("unknown", [(np.nan, np.nan), (np.nan, 95.0), (85.0, np.nan)])
+def test_an_unknown_pupil_is_not_drawn(face: np.ndarray, unknown: tuple[float, float]) -> None:
+    one = discs(face, np.array([unknown, EYES[1]]))
+    assert not one[:, :128].any()
+    assert one[:, 128:].any()
+    nobody = np.full((2, 2), np.nan)
+    assert np.array_equal(draw_landmarks(face, 256, nobody), draw_landmarks(face, 256))
+
+
+def test_a_batch_has_the_pupils_of_the_single_pictures(face: np.ndarray) -> None:
+    faces = np.stack([face, face + 3.3, face * 0.7])
+    pupils = np.stack([EYES, EYES + 3.3, np.full((2, 2), np.nan)])
+    singles = [draw_landmarks(points, 256, eyes) for points, eyes in zip(faces, pupils, strict=True)]
+    assert np.array_equal(draw_batch(faces, 256, pupils), np.stack(singles))
+    assert np.array_equal(singles[2], draw_landmarks(faces[2], 256))
+    assert draw_batch(faces[:0], 128, pupils[:0]).shape == (0, 128, 128, 3)
+
+
+def test_pupils_of_another_shape_or_infinitely_far_are_refused(face: np.ndarray) -> None:
+    with pytest.raises(ValueError, match=r"pupils must have the shape \[2, 2\], not \[1, 2\]"):
+        draw_landmarks(face, 256, EYES[:1])
+    with pytest.raises(ValueError, match=r"pupils must have the shape \[1, 2, 2\], not \[2, 2\]"):
+        draw_batch(face[None], 256, EYES)
+    with pytest.raises(ValueError, match="pupils must be finite"):
+        draw_landmarks(face, 256, EYES + np.inf)
+
+
+@pytest.mark.parametrize("far", [1e6, 1e30, -1e30])
+def test_a_pupil_far_outside_neither_crashes_nor_shows(face: np.ndarray, far: float) -> None:
+    assert not discs(face, np.full((2, 2), far)).any()

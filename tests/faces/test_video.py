@@ -97,6 +97,62 @@ def test_times_start_at_the_first_picture(tmp_path: Path) -> None:
     assert [frame.time for frame in read_frames(tmp_path / "late.mkv")] == pytest.approx([0, 0.1, 0.2], abs=0.002)
 
 
+def tone(path: Path, codec: str, rate: int, start: float, seconds: float = 2.0) -> None:
+    """Pictures from `start` on, and from 0 on a tone that begins half a second after the first picture."""
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("libx264" if path.suffix != ".webm" else "libvpx", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.codec_context.time_base = stream.time_base = Fraction(1, 1000)
+        sound = output.add_stream(codec, rate=rate)
+        sound.layout = "mono"
+        for index, image in enumerate(numbered(round(seconds * 25))):
+            frame = av.VideoFrame.from_ndarray(image, "rgb24")
+            frame.pts, frame.time_base = round((start + index / 25) * 1000), Fraction(1, 1000)
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+        clock = np.arange(round(rate * (start + seconds))) / rate
+        wave = (8000 * np.sin(clock * 440 * 2 * np.pi) * (clock >= start + 0.5)).astype(np.int16)
+        for first in range(0, len(wave), 1024):
+            part = av.AudioFrame.from_ndarray(wave[None, first : first + 1024], format="s16", layout="mono")
+            part.sample_rate, part.pts, part.time_base = rate, first, Fraction(1, rate)
+            output.mux(sound.encode(part))
+        output.mux(sound.encode(None))
+
+
+def onset(path: Path) -> float:
+    """Seconds after the first picture at which the tone begins."""
+    with av.open(str(path)) as container:
+        first = container.streams.video[0].start_time * container.streams.video[0].time_base
+        for frame in container.decode(container.streams.audio[0]):
+            wave = np.abs(frame.to_ndarray().astype(float)).reshape(-1)
+            loud = wave > 0.3 * (1 if frame.format.name.startswith("flt") else 8000) * (0.25)
+            if loud.any():
+                return float(frame.time - first) + int(loud.argmax()) / frame.sample_rate
+    raise AssertionError(f"{path} is silent")
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec", "rate", "start"),
+    [
+        ("mp4", "aac", 44100, 0.0),
+        ("mp4", "aac", 44100, 0.7),
+        ("mov", "pcm_s16le", 44100, 0.0),
+        ("mov", "pcm_s16le", 44100, 0.7),
+        ("webm", "libopus", 48000, 0.7),
+        ("avi", "pcm_s16le", 22050, 0.0),  # AVI has no times of its own
+    ],
+)
+def test_every_sound_is_kept_in_step(tmp_path: Path, suffix: str, codec: str, rate: int, start: float) -> None:
+    source, target = tmp_path / f"a.{suffix}", tmp_path / "b.mp4"
+    tone(source, codec, rate, start)
+    write_video(target, [frame.image for frame in read_frames(source)], 25, audio_from=source)
+    with av.open(str(target)) as container:
+        sound = container.streams.audio[0]
+        assert sound.codec_context.name == "aac"
+        assert float(sound.duration * sound.time_base) == pytest.approx(2.0, abs=0.08)
+    assert onset(target) == pytest.approx(0.5, abs=0.06)
+
+
 @pytest.mark.parametrize("degrees", [90, 180, 270])
 def test_rotation_in_the_file_is_honoured(tmp_path: Path, degrees: int) -> None:
     path = tmp_path / "turned.mp4"

@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 from toy import TINY_NETWORKS, RandomContent, face_landmarks, toy_frame
 
-from raytalk.faces.draw import draw_landmarks
-from raytalk.learning.fewshot import FewShotLearner, FewShotSettings, LearningImages, embed
+from raytalk.learning.early_stop import EarlyStop, kept_aside
+from raytalk.learning.fewshot import FewShotLearner, embed
+from raytalk.learning.learning_images import LearningImages
 from raytalk.learning.losses import LossSettings
 from raytalk.learning.meta import Talker, to_unit
+from raytalk.learning.settings import FewShotSettings
 from raytalk.networks.discriminator import Discriminator
 from raytalk.networks.settings import NetworkSettings
 
@@ -22,9 +24,7 @@ NETWORKS = NetworkSettings(**TINY_NETWORKS)  # type: ignore[arg-type]
 def images(count: int = 4, person: int = 3, size: int = 32) -> LearningImages:
     random = np.random.default_rng(person)
     points = [face_landmarks(size, tuple(random.uniform(-0.1, 0.1, 2)), random.uniform()) for _ in range(count)]
-    frames = np.stack([toy_frame(person, one, size) for one in points])
-    drawings = np.stack([draw_landmarks(one, size) for one in points])
-    return LearningImages(torch.from_numpy(frames), torch.from_numpy(drawings))
+    return LearningImages.drawn(np.stack([toy_frame(person, one, size) for one in points]), np.stack(points))
 
 
 def networks() -> tuple[Talker, Discriminator]:
@@ -37,7 +37,9 @@ def learner(count: int = 4, made: tuple[Talker, Discriminator] | None = None, **
     content: Any = RandomContent()
     settings = FewShotSettings(**options)
     device = torch.device("cpu")
-    return FewShotLearner(settings, LossSettings(), talker, discriminator, images(count), content, content, device)
+    made = FewShotLearner(settings, LossSettings(), talker, discriminator, content, content, device)
+    made.begin(images(count))
+    return made
 
 
 def snapshot(made: FewShotLearner) -> dict[str, Tensor]:
@@ -133,3 +135,50 @@ def test_no_steps_is_feed_forward() -> None:
     before = made.render(images().drawings)
     made.learn()
     torch.testing.assert_close(made.render(images().drawings), before, atol=0, rtol=0)
+
+
+def test_the_next_person_starts_where_the_first_did() -> None:
+    fresh, used = learner(steps=5), learner(count=3, steps=5, generator_rate=1e-2)
+    used.begin(images(3, person=9))
+    used.learn()
+    used.settings = fresh.settings
+    for optimizer in (used.generator_optimizer,):
+        optimizer.param_groups[0]["lr"] = fresh.settings.generator_rate
+    used.begin(images())
+    for made in (fresh, used):
+        made.learn()
+    drawings = images().drawings
+    torch.testing.assert_close(fresh.render(drawings), used.render(drawings), atol=0, rtol=0)
+
+
+def test_more_images_are_learned_from_but_do_not_shape_the_embedding() -> None:
+    made = learner(batch_size=8)
+    before = made.embedding.clone()
+    made.begin(images(), images(3, person=5))
+    torch.testing.assert_close(made.embedding, before, atol=0, rtol=0)
+    assert made.batch_size == 7
+    assert sorted(next(made._order()).tolist()) == list(range(7))
+
+
+def test_learning_ends_when_the_report_says_so() -> None:
+    made = learner(steps=20)
+    assert made.learn(lambda number, _, __: number == 3) == 3
+    assert learner(steps=2).learn() == 2
+
+
+def test_the_best_state_on_images_kept_aside_is_kept() -> None:
+    made = learner(count=4, steps=400, generator_rate=2e-2, check_every=5, patience=2)
+    watch = EarlyStop(made, images(2, person=8))  # somebody else: learning leads away from them sooner or later
+    assert made.learn(lambda number, _, __: watch.looked(number)) < 400
+    worse = made.miss(images(2, person=8))
+    watch.restore()
+    assert made.miss(images(2, person=8)) == pytest.approx(watch.best, rel=1e-5)
+    assert watch.best <= worse
+    assert watch.best_step % 5 == 0
+
+
+@pytest.mark.parametrize(
+    ("count", "hold_out", "aside"), [(8, 0, []), (8, 1, [4]), (8, 2, [2, 6]), (2, 1, []), (3, 1, [1])]
+)
+def test_which_images_are_kept_aside(count: int, hold_out: int, aside: list[int]) -> None:
+    assert kept_aside(count, FewShotSettings(hold_out=hold_out)) == aside

@@ -11,6 +11,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import psutil
 import pyarrow.parquet as pq
 import pytest
@@ -20,7 +22,9 @@ from toy import TINY_NETWORKS, toy_clip, write_toy_clips
 
 from raytalk.clips.schema import CLIP_SCHEMA, clips_to_table, write_table
 from raytalk.errors import TrainingCollapsed
+from raytalk.faces.draw import PUPIL
 from raytalk.learning import checkpoint
+from raytalk.learning.pretrained import load_pretrained
 from raytalk.learning.settings import MetatrainSettings
 from raytalk.storage import Storage
 
@@ -111,6 +115,30 @@ def test_a_restart_changes_no_bit_with_one_worker(ray_session: None, clips: str,
     one, two = tensors(straight.checkpoint), tensors(resumed.checkpoint)
     assert one.keys() == two.keys()
     assert [name for name in one if not torch.equal(one[name], two[name])] == []
+
+
+def test_pupils_reach_validation_and_a_change_of_their_share_is_said(
+    ray_session: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = str(tmp_path / "clips")
+    write_toy_clips(folder, people=4, held_out=3, frames=8, size=32, pupils=True)
+
+    def grid(episodes: int, share: float) -> Any:
+        outcome = run(folder, tmp_path, episodes=episodes, **{"tracking.uri": "none", "data.pupils": share})
+        assert load_pretrained(outcome.checkpoint).pupils is (share > 0)
+        picture = cv2.imread(str(tmp_path / "metatrain" / "grids" / f"val-{episodes:08d}.png"), cv2.IMREAD_COLOR_RGB)
+        drawings = picture[22:, 2 * 32 : 3 * 32].astype(int)  # behind a header and two sources
+        return (np.abs(drawings - PUPIL).sum(axis=2) < 60).any()
+
+    assert not grid(8, 0.0)
+    # As a run of a version that had no pupils would have left it.
+    config = tmp_path / "metatrain" / "config.yaml"
+    config.write_text("".join(line for line in config.open() if "pupils:" not in line))
+    capsys.readouterr()
+    assert grid(16, 0.5)
+    printed = capsys.readouterr().out
+    assert "resuming at episode 8" in printed
+    assert "data.pupils 0.0 -> 0.5" in printed
 
 
 def test_a_killed_worker_is_replaced_and_the_count_is_right(

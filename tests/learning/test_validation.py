@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from toy import toy_clip, write_toy_clips
+from toy import toy_clip, with_pupils, write_toy_clips
 
 from raytalk.clips.schema import clips_to_table, write_table
 from raytalk.errors import ClipsError
@@ -70,6 +70,20 @@ def test_the_same_people_every_time(storage: Storage) -> None:
     first, second = (load_people(storage, "val", 3, 4, 3, 32) for _ in range(2))
     assert torch.equal(first.sources, second.sources)
     assert torch.equal(first.target_drawings, second.target_drawings)
+
+
+def test_drawings_carry_pupils_if_they_are_asked_for_and_known(tmp_path: Path) -> None:
+    storage = Storage(str(tmp_path))
+    clips = [with_pupils(toy_clip(0, 8, 32, "val")), toy_clip(1, 8, 32, "val")]
+    write_table(storage, "val/a.parquet", clips_to_table(clips))
+    without, carrying = (load_people(storage, "val", 2, 4, 3, 32, with_pupils=wanted) for wanted in (False, True))
+    assert torch.equal(without.targets, carrying.targets)
+    for before, after in (
+        (without.source_drawings, carrying.source_drawings),
+        (without.target_drawings, carrying.target_drawings),
+    ):
+        assert (before[0] != after[0]).flatten(1).any(dim=1).all(), "every drawing of the one whose pupils are known"
+        assert torch.equal(before[1], after[1])
 
 
 def test_broken_frames_and_short_clips_are_left_out(tmp_path: Path) -> None:

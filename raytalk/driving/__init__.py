@@ -1,0 +1,1 @@
+"""Driving: somebody's motion makes an avatar move."""

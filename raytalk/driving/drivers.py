@@ -1,0 +1,167 @@
+"""What an avatar can be driven by, opened: a video, pictures, one picture, a clip of a clips folder, a kept track."""
+
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import numpy.typing as npt
+
+from raytalk.clips.analyse import decode_jpeg
+from raytalk.clips.lookup import find_clip
+from raytalk.clips.schema import SPLITS
+from raytalk.clips.sources import VIDEO_SUFFIXES
+from raytalk.driving.frames import Frames, PictureFrames, VideoFrames, read_picture, spread
+from raytalk.errors import RaytalkError, StorageError, VideoError, WeightsError
+from raytalk.faces.identity import Descriptor, describe
+from raytalk.faces.track import SUFFIX as TRACK_SUFFIX
+from raytalk.faces.track import Track, file_at, rate_of
+from raytalk.faces.video import Frame, probe
+from raytalk.storage import Storage, join
+
+PICTURE_SUFFIXES = frozenset([".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".heic", ".heif"])
+PICTURES_FPS = 25.0
+"""frames per second of pictures that know no time"""
+
+_CLIP_MARK = "#clip="
+_DESCRIBED = 8
+"""frames of a clip that tell whose face it is"""
+
+
+@dataclass(frozen=True)
+class Driver:
+    """A driver, opened."""
+
+    source: str
+    """URI; of a clip with its id"""
+    kind: str
+    """what it is, for people"""
+    fps: float
+    """frames per second; 0 if unknown"""
+    count: int
+    """number of frames, as far as it is known beforehand"""
+    frames: Frames | None
+    """None: they are gone, see `unseen`"""
+    size: tuple[int, int] | None = None
+    """width and height of the frames in pixels, where known beforehand"""
+    sound: Path | None = None
+    """file whose sound belongs to it"""
+    track: Track | None = None
+    """landmarks that are known already"""
+    unseen: str = ""
+
+
+def open_driver(uri: str, folder: Path, clip: str = "", fps: float = 0.0) -> Driver:
+    """Look at a URI and open what is there.
+
+    folder: for copies of what is not on this machine, to be kept as long as the driver; clip: id of a clip in a clips
+    folder; fps: of pictures. Raises StorageError, VideoError or ClipsError saying what is wrong.
+    """
+    base, mark, inside = uri.rpartition(_CLIP_MARK)
+    if mark:
+        uri, clip = base, inside
+    if clip:
+        return _clip(uri, clip)
+    place, name = file_at(uri)
+    if not place.exists(name):
+        raise StorageError(f"there is no driver {uri}: check its name")
+    if not place.is_file(name):
+        return _sequence(uri, fps or PICTURES_FPS)
+    suffix = PurePosixPath(name).suffix.lower()
+    if suffix == TRACK_SUFFIX:
+        return _kept(uri, folder)
+    local = place.fetch_file(name, folder)
+    if suffix in PICTURE_SUFFIXES:
+        image = read_picture(uri, local.read_bytes())
+        rate = fps or PICTURES_FPS
+        return Driver(uri, "picture", rate, 1, PictureFrames([uri], lambda _: image, rate))
+    info = probe(local)
+    count, size = round(info.duration * info.fps), (info.width, info.height)
+    return Driver(uri, "video", info.fps, count, VideoFrames(local), size, local if info.has_audio else None)
+
+
+def list_drivers(uri: str) -> list[str]:
+    """URIs of the videos and kept tracks that lie in a folder. Raises VideoError if there is none."""
+    storage = Storage(uri)
+    wanted = VIDEO_SUFFIXES | {TRACK_SUFFIX}
+    found = [
+        join(uri, entry.path)
+        for entry in storage.entries()
+        if not entry.is_folder and not entry.path.startswith(".") and PurePosixPath(entry.path).suffix.lower() in wanted
+    ]
+    if not found:
+        there = "holds no video and no track (.npz)" if storage.exists() else "does not exist"
+        raise VideoError(f"{uri} {there}: drivers= takes a folder of videos to choose from")
+    return found
+
+
+def _sequence(uri: str, fps: float) -> Driver:
+    storage = Storage(uri)
+    names = [
+        entry.path
+        for entry in storage.entries()
+        if not entry.is_folder
+        and not entry.path.startswith(".")
+        and PurePosixPath(entry.path).suffix.lower() in PICTURE_SUFFIXES
+    ]
+    if not names:
+        _explain_no_picture(storage)
+    names.sort(key=_by_number)
+
+    def load(number: int) -> Frame:
+        return read_picture(join(uri, names[number]), storage.read(names[number]))
+
+    return Driver(uri, "image sequence", fps, len(names), PictureFrames([join(uri, name) for name in names], load, fps))
+
+
+def _by_number(name: str) -> list[tuple[int, str]]:
+    """frame2 comes before frame10."""
+    return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"([0-9]+)", name)]
+
+
+def _explain_no_picture(storage: Storage) -> None:
+    entries = storage.entries()
+    if any(storage.exists(split) for split in SPLITS):
+        raise VideoError(f"{storage.uri} is a clips folder: say which clip drives with clip=CLIP_ID")
+    if any(PurePosixPath(entry.path).suffix.lower() in VIDEO_SUFFIXES for entry in entries):
+        raise VideoError(f"{storage.uri} is a folder of videos: name one of them, or let drivers= choose")
+    what = "is empty" if not entries else "holds no picture"
+    raise VideoError(f"{storage.uri} {what}: give a video, a folder of pictures, a picture or a kept track (.npz)")
+
+
+def _clip(uri: str, clip_id: str) -> Driver:
+    clip = find_clip(Storage(uri), clip_id)
+    fps = rate_of(np.zeros(1), clip.fps)
+    source = f"{uri}{_CLIP_MARK}{clip_id}"
+
+    def load(number: int) -> Frame:
+        try:
+            return decode_jpeg(clip.frames[number])
+        except ValueError:
+            raise VideoError(f"{source}: frame {number} is no picture") from None
+
+    height, width = load(0).shape[:2]
+    count = len(clip.frames)
+    identity = _identity([(load(number), clip.landmarks[number]) for number in spread(count, _DESCRIBED)])
+    times = np.arange(count) / fps
+    track = Track(clip.landmarks, times, fps, clip.detector, width, height, source, clip.pupils, identity)
+    return Driver(source, "clip", fps, count, PictureFrames([source] * count, load, fps), (width, height), track=track)
+
+
+def _identity(faces: list[tuple[Frame, npt.NDArray[np.float32]]]) -> Descriptor | None:
+    try:
+        return np.asarray(np.mean([describe(*face) for face in faces], axis=0), np.float32)
+    except WeightsError:
+        return None
+
+
+def _kept(uri: str, folder: Path) -> Driver:
+    track = Track.load(uri)
+    gone = Driver(track.source, "kept track", track.fps, len(track), None, track=track)
+    if track.source.endswith(TRACK_SUFFIX):
+        return replace(gone, unseen="it does not say where its frames are")
+    try:
+        origin = open_driver(track.source, folder, fps=track.fps)
+    except RaytalkError as error:
+        return replace(gone, unseen=str(error))
+    return replace(origin, kind="kept track", fps=track.fps, count=len(track), track=track)

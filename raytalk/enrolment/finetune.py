@@ -1,0 +1,109 @@
+"""The whole job: one person's avatar here, or a table of people over a cluster."""
+
+from collections.abc import Callable
+from pathlib import PurePosixPath
+
+import cv2
+
+from raytalk.avatar import Avatar, AvatarCard
+from raytalk.avatar.card import MARKER, read_card
+from raytalk.command import absolute_uri
+from raytalk.enrolment.maker import About, AvatarMaker
+from raytalk.enrolment.material import Material, gather
+from raytalk.enrolment.settings import FinetuneSettings, Mode
+from raytalk.enrolment.sheet import judging_sheet
+from raytalk.errors import RaytalkError, StorageError
+from raytalk.faces.track import file_at
+from raytalk.learning.pretrained import load_pretrained
+from raytalk.storage import Storage
+
+Say = Callable[[str], None]
+
+
+def finetune(settings: FinetuneSettings) -> None:
+    """Make the avatar, or all of a table, and say on stdout what is done.
+
+    Raises RaytalkError for what a person can mend; of a table, after everybody else was made.
+    """
+    if settings.people:
+        from raytalk.enrolment.crowd import finetune_table
+
+        finetune_table(settings)
+        return
+    uri = absolute_uri(settings.output)
+    if (card := already_there(uri, settings.mode, settings.again)) is not None:
+        print(f"{card.name} is there already ({card.mode}): {uri}; again=true makes the avatar anew", flush=True)
+        return
+    name = settings.name or PurePosixPath((settings.clip or settings.images).rstrip("/")).stem or "somebody"
+    maker = AvatarMaker(settings, load_pretrained(settings.checkpoint, settings.tracking_uri))
+    make_one(maker, settings, settings.images, settings.clip, settings.mode, About(name, settings.consent), uri, _say)
+
+
+def make_one(
+    maker: AvatarMaker,
+    settings: FinetuneSettings,
+    images: str,
+    clip: str,
+    mode: Mode,
+    about: About,
+    uri: str,
+    say: Say,
+) -> Avatar:
+    """One person from their material to the avatar that is kept at `uri`.
+
+    The FF avatar is kept there first, where there was none, and replaced when the FT avatar is ready; what is there is
+    always whole.
+    """
+    resolution = maker.pretrained.networks.resolution
+    material = gather(images, clip, settings.shots, resolution, settings.min_face, maker.detector)
+    for name, reason in material.refused.items():
+        say(f"left out: {name}: {reason}")
+    say(f"{about.name}: {len(material)} images of {material.source}, landmarks by {material.detector}")
+    first = maker.feed_forward(material, about)
+    if mode == "FF" or not Storage(uri).exists(MARKER):
+        first.save(uri)
+        say(f"{about.name}: the feed-forward avatar is ready: {uri}")
+    avatar = first
+    if mode == "FT":
+        avatar = maker.fine_tuned(
+            material,
+            about,
+            lambda step, total, losses: say(
+                f"{about.name}: step {step} of {total}, content {losses['loss/content']:.3g}, "
+                f"D real {losses['score/real']:.2f} generated {losses['score/fake']:.2f}"
+            ),
+        )
+        avatar.save(uri)
+        learned = avatar.card.learned
+        say(f"{about.name}: learned in {learned['steps']} steps, {learned['seconds']} s: {uri}")
+    if settings.sheet:
+        _write_sheet(settings.sheet, material, first, avatar)
+        say(f"to look at: {settings.sheet}")
+    return avatar
+
+
+def already_there(uri: str, mode: Mode, again: bool) -> AvatarCard | None:
+    """The card of the avatar at `uri` if it is as wanted.
+
+    Raises StorageError if something else is there, which must not be replaced.
+    """
+    place = Storage(uri)
+    if not place.exists(MARKER):
+        if place.entries():
+            raise StorageError(f"{uri} is not empty and no avatar: give another output=")
+        return None
+    try:
+        card = read_card(place)
+    except RaytalkError:
+        return None  # damaged, or of another version: it is made anew
+    return card if not again and card.mode == mode else None
+
+
+def _write_sheet(uri: str, material: Material, first: Avatar, avatar: Avatar) -> None:
+    picture = judging_sheet(material, first, avatar)
+    place, name = file_at(uri)
+    place.write(name, cv2.imencode(".png", picture[..., ::-1])[1].tobytes())
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)

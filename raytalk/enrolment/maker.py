@@ -1,0 +1,182 @@
+"""Material of one person becomes an avatar: feed-forward at once, fine-tuned after that. Plain torch, no Ray."""
+
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from raytalk.avatar import Avatar, AvatarCard
+from raytalk.clips.schema import RENDERED
+from raytalk.enrolment.material import Material
+from raytalk.enrolment.settings import FinetuneSettings, Mode
+from raytalk.errors import CheckpointError, SettingsError
+from raytalk.faces.detect import AUTO, make_detector, resolve_detector
+from raytalk.faces.face import LandmarkDetector
+from raytalk.learning.early_stop import EarlyStop, kept_aside
+from raytalk.learning.fewshot import FewShotLearner, embed
+from raytalk.learning.learning_images import LearningImages, varied
+from raytalk.learning.meta import arithmetic
+from raytalk.learning.pretrained import Pretrained
+from raytalk.networks.perceptual import PerceptualNetwork, load_perceptual
+
+Progress = Callable[[int, int, dict[str, float]], None]
+"""is told the step, the number of steps and the losses"""
+
+
+@dataclass(frozen=True)
+class About:
+    """What is said of the person beside the pictures."""
+
+    name: str
+    consent: str = ""
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+
+class AvatarMaker:
+    """A model and what learns new people from it, one after the other. Costly parts are made once, when needed."""
+
+    def __init__(self, settings: FinetuneSettings, pretrained: Pretrained) -> None:
+        self.settings, self.pretrained = settings, pretrained
+        self.device = choose_device(settings.device)
+        self._detector: LandmarkDetector | None = None
+        self._learner: FewShotLearner | None = None
+
+    def detector(self) -> LandmarkDetector:
+        """Finds landmarks as the model wants them. Raises CheckpointError, SettingsError or WeightsError."""
+        if self._detector is None:
+            name = detector_name(self.settings, self.pretrained)
+            self._detector = make_detector(name, self.device.type)
+        return self._detector
+
+    def check(self, material: Material) -> None:
+        """Raises CheckpointError if the material's landmarks are not what the model was trained with."""
+        theirs, own = material.detector, self.pretrained.state.detector
+        if theirs != own and not self.settings.accept_detector:
+            raise CheckpointError(
+                f"{self.pretrained.uri} was trained on landmarks by {own} and those of {material.source} are by "
+                f"{theirs}: give accept_detector=true if that is meant"
+            )
+
+    def feed_forward(self, material: Material, about: About) -> Avatar:
+        """The FF avatar: one pass through the embedder (Eq. 7)."""
+        self.check(material)
+        talker = self.pretrained.talker if self._learner is None else self._learner.talker
+        embedding = embed(talker, self._images(material))
+        card = self._card(material, about, "FF", {"images": len(material), "source": material.source})
+        return Avatar.feed_forward(card, self.pretrained, embedding.cpu(), material.landmarks, material.identity)
+
+    def fine_tuned(self, material: Material, about: About, progress: Progress | None = None) -> Avatar:
+        """The FT avatar (Eq. 8-10)."""
+        self.check(material)
+        settings = self.settings.fewshot
+        learner = self.learner()
+        aside = kept_aside(len(material), settings)
+        kept = [index for index in range(len(material)) if index not in aside]
+        landmarks, pupils = material.landmarks[kept], self._pupils(material, kept)
+        frames = material.frames[kept]
+        start = time.perf_counter()
+        more = varied(frames, landmarks, pupils, settings.variants, settings.flip, settings.seed)
+        learner.begin(LearningImages.drawn(frames, landmarks, pupils), more)
+        watch = EarlyStop(learner, self._images(material, aside)) if aside else None
+        every = max(1, settings.total_steps(len(frames)) // 10)
+
+        def report(step: int, total: int, metrics: dict[str, torch.Tensor]) -> bool:
+            if progress is not None and (step % every == 0 or step in (1, total)):
+                # Reading them waits for the device.
+                progress(step, total, {key: float(value) for key, value in metrics.items()})
+            return watch is not None and watch.looked(step)
+
+        steps = learner.learn(report)
+        how: dict[str, Any] = {"images": len(material), "source": material.source, "steps": steps}
+        if watch is not None:
+            watch.restore()
+            how |= {"kept_aside": aside, "best_step": watch.best_step}
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        how |= {"seconds": round(time.perf_counter() - start, 2), "fewshot": settings.model_dump(mode="json")}
+        how["perceptual"] = [network.describe() for network in (learner.content, learner.identity) if network]
+        return Avatar.fine_tuned(self._card(material, about, "FT", how), learner, material.landmarks, material.identity)
+
+    def learner(self) -> FewShotLearner:
+        """The learner, with the networks of its losses. Raises WeightsError if their weights are not here."""
+        if self._learner is None:
+            pretrained, settings = self.pretrained, self.settings
+            content, identity = _perceptual(settings, pretrained)
+            self._learner = FewShotLearner(
+                settings.fewshot,
+                pretrained.losses,
+                pretrained.talker,
+                pretrained.discriminator,
+                content,
+                identity,
+                self.device,
+                arithmetic(settings.precision, self.device),
+                settings.speed,
+            )
+        return self._learner
+
+    def _images(self, material: Material, of: list[int] | None = None) -> LearningImages:
+        chosen = list(range(len(material))) if of is None else of
+        return LearningImages.drawn(material.frames[chosen], material.landmarks[chosen], self._pupils(material, chosen))
+
+    def _pupils(self, material: Material, of: list[int]) -> npt.NDArray[np.float32] | None:
+        """If the model was trained with pupils in its drawings and they are known."""
+        return material.pupils[of] if self.pretrained.pupils and material.pupils is not None else None
+
+    def _card(self, material: Material, about: About, mode: Mode, learned: dict[str, Any]) -> AvatarCard:
+        return AvatarCard(
+            name=about.name,
+            detector=material.detector,
+            networks=self.pretrained.networks.model_dump(mode="json"),
+            checkpoint=self.pretrained.uri,
+            mode=mode,
+            learned=learned,
+            consent=about.consent,
+            pupils=self.pretrained.pupils and material.pupils is not None,
+            id=about.id,
+        )
+
+
+def choose_device(name: str) -> torch.device:
+    """auto: a GPU if there is one. Raises SettingsError for cuda without one."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise SettingsError("device=cuda, but PyTorch sees no GPU here: give device=cpu or auto")
+    return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")
+
+
+def detector_name(settings: FinetuneSettings, pretrained: Pretrained) -> str:
+    """Which detector finds the landmarks of photographs.
+
+    Raises CheckpointError if it is not the model's and that was not asked for, SettingsError or WeightsError if it
+    cannot be had.
+    """
+    own = pretrained.state.detector
+    name = settings.detector or (AUTO if own == RENDERED else own)
+    name = resolve_detector(name)
+    if name != own and not settings.accept_detector:
+        hint = "" if own != RENDERED else " (it learned from rendered people, whose landmarks nobody had to find)"
+        raise CheckpointError(
+            f"{pretrained.uri} was trained on landmarks by {own}{hint} and detector={name}: "
+            "give accept_detector=true to go on all the same"
+        )
+    return name
+
+
+def _perceptual(
+    settings: FinetuneSettings, pretrained: Pretrained
+) -> tuple[PerceptualNetwork, PerceptualNetwork | None]:
+    trained = [str(network["name"]) for network in pretrained.state.perceptual]
+    content = settings.perceptual.content or (trained[0] if trained else "")
+    identity = settings.perceptual.identity or (trained[1] if len(trained) > 1 else "none")
+    if not content:
+        raise SettingsError(
+            f"{pretrained.uri} does not say with which content network it was trained: give perceptual.content=NAME"
+        )
+    weights = settings.perceptual.weights
+    wanted = identity != "none" and pretrained.losses.identity > 0
+    return load_perceptual(content, weights), load_perceptual(identity, weights) if wanted else None
