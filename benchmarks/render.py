@@ -58,7 +58,9 @@ def main(settings: RenderSettings) -> None:
     device = torch.device(name)
     peaks, body = measure_peaks(device), _body(settings.recipe)
     sizes = [int(size) for size in settings.batch_sizes.split(",")]
-    engines = settings.engines.split(",") if settings.engines else engines_for(body.generator, device, _precision(device))
+    engines = (
+        settings.engines.split(",") if settings.engines else engines_for(body.generator, device, _precision(device))
+    )
     rates: dict[str, dict[str, float]] = {}
     avatars, warm_up = {}, {}
     for engine in engines:

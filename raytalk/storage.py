@@ -13,14 +13,15 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from urllib.parse import parse_qs, urlsplit
 
 import pyarrow as pa
 import pyarrow.fs as pafs
 
+from raytalk.command import absolute_uri
 from raytalk.errors import StorageError
 
 _ASIDE = ".aside-"
@@ -76,6 +77,11 @@ class Storage:
         ]
         visible = (entry for entry in listed if _ASIDE not in entry.path)
         return sorted(visible, key=lambda entry: entry.path)
+
+    def files(self, suffixes: Collection[str]) -> list[str]:
+        """Names of the files that lie directly here and end so (in small letters, with the dot), sorted."""
+        names = [entry.path for entry in self.entries() if not entry.is_folder and not entry.path.startswith(".")]
+        return [name for name in names if PurePosixPath(name).suffix.lower() in suffixes]
 
     def exists(self, path: str = "") -> bool:
         """Whether there is a file or folder at `path`."""
@@ -179,6 +185,16 @@ def join(uri: str, *parts: str) -> str:
     """Append path parts to a URI, before its query if it has one."""
     base, question, query = uri.partition("?") if "://" in uri else (uri, "", "")
     return "/".join([base.rstrip("/"), *(part.strip("/") for part in parts if part)]) + question + query
+
+
+def file_at(uri: str) -> tuple[Storage, str]:
+    """The place that a file lies in, and its name there."""
+    whole = absolute_uri(uri)
+    base, question, query = whole.partition("?") if "://" in whole else (whole, "", "")
+    path = PurePosixPath(base.partition("://")[2] or base)
+    if len(path.parts) < 2:
+        raise StorageError(f"{uri} is no file: give FOLDER/NAME or s3://bucket/NAME")
+    return Storage(base.rstrip("/")[: -len(path.name)].rstrip("/") + question + query or "/"), path.name
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ import boto3
 import pytest
 
 from raytalk.errors import StorageError
-from raytalk.storage import Entry, Storage, explained, join
+from raytalk.storage import Entry, Storage, explained, file_at, join
 
 
 @pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.s3)])
@@ -338,3 +338,13 @@ def test_join() -> None:
     assert join("/a/", "b", "", "c/") == "/a/b/c"
     assert join("s3://bucket/a?scheme=http", "b") == "s3://bucket/a/b?scheme=http"
     assert join("/odd?name", "b") == "/odd?name/b"
+
+
+def test_where_a_file_is(tmp_path: Path) -> None:
+    place, name = file_at("s3://bucket/a/b.npz?endpoint_override=127.0.0.1:1&scheme=http&region=x")
+    assert (place.uri, name) == ("s3://bucket/a?endpoint_override=127.0.0.1:1&scheme=http&region=x", "b.npz")
+    place, name = file_at(str(tmp_path / "b.npz"))
+    assert (place.local_root, name) == (tmp_path, "b.npz")
+    for wrong in ("s3://bucket", "/"):
+        with pytest.raises(StorageError, match="is no file"):
+            file_at(wrong)

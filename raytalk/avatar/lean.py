@@ -4,6 +4,7 @@ N pictures, C channels, H = W height.
 """
 
 import copy
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +19,8 @@ from raytalk.networks.spectral import Convolution, padded
 
 class Lean(nn.Module):
     """Drawings and ψ' become frames. Spectral norm is in the kernels; weights are buffers."""
+
+    last_bias: Tensor
 
     def __init__(self, generator: Generator, dtype: torch.dtype) -> None:
         """The generator is copied. dtype: of the arithmetic."""
@@ -34,6 +37,8 @@ class Lean(nn.Module):
             {str(len(body.middle) + int(index)): attention for index, attention in body.attention.items()}
         )
         self.last_norm, self.last = body.last_norm, body.last
+        assert generator.last.bias is not None
+        self.register_buffer("last_bias", generator.last.bias.detach().clone())
         self.sizes = [block.coefficients for block in self.adaptive] + [self.last_norm.coefficients]
         self.eval().requires_grad_(False)
 
@@ -47,7 +52,7 @@ class Lean(nn.Module):
             x = block(x, part)
             if str(index) in self.attention:
                 x = self.attention[str(index)](x)
-        output = torch.tanh(self.last.bare(self.last_norm(x, last)) + self.last.bias[:, None, None])
+        output = torch.tanh(self.last.bare(self.last_norm(x, last)) + self.last_bias[:, None, None])
         # From -1 ... 1 to 0.5 ... 255.5, of which the whole part is kept.
         return (output * 127.5 + 128.0).to(torch.uint8).movedim(1, -1).contiguous()
 
@@ -114,7 +119,7 @@ class Attention(nn.Module):
         layers = (attention.query, attention.key, attention.value)
         kernels = [layer.make_kernel(dtype)[: layer.channels_out, :, 0, 0] for layer in layers]
         self.register_buffer("weight", torch.cat(kernels))
-        biases = [layer.bias for layer in layers if layer.bias is not None]
+        biases: list[Tensor] = [layer.bias for layer in layers if layer.bias is not None]
         self.register_buffer("bias", torch.cat(biases).detach().to(dtype))
         self.register_buffer("gain", attention.gain.detach().to(dtype))
         self.sizes = [layer.channels_out for layer in layers]
@@ -154,7 +159,7 @@ def _replace(module: nn.Module, dtype: torch.dtype) -> None:
 
 
 def _merge_biases(block: DownBlock) -> None:
-    layers = [layer for layer in (block.conv2, block.skip) if layer is not None and layer.bias is not None]
-    if len(layers) == 2:
-        layers[0].bias = layers[0].bias + layers[1].bias
-        layers[1].bias = None
+    """Both are added in the join."""
+    last, skip = cast(Kernel, block.conv2), cast(Kernel | None, block.skip)
+    if skip is not None and skip.bias is not None and last.bias is not None:
+        last.bias, skip.bias = last.bias + skip.bias, None

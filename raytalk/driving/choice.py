@@ -19,8 +19,9 @@ from raytalk.driving.perform import perform
 from raytalk.errors import FaceError, RaytalkError, VideoError
 from raytalk.faces.face import LandmarkDetector
 from raytalk.faces.identity import Descriptor, describe, similarity
-from raytalk.faces.track import Track, file_at
+from raytalk.faces.track import Track
 from raytalk.faces.video import Frame
+from raytalk.storage import file_at
 
 
 @dataclass(frozen=True)

@@ -5,21 +5,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-import numpy.typing as npt
 
 from raytalk.clips.analyse import decode_jpeg
 from raytalk.clips.lookup import find_clip
 from raytalk.clips.schema import SPLITS
 from raytalk.clips.sources import VIDEO_SUFFIXES
 from raytalk.driving.frames import Frames, PictureFrames, VideoFrames, read_picture, spread
-from raytalk.errors import RaytalkError, StorageError, VideoError, WeightsError
-from raytalk.faces.identity import Descriptor, describe
+from raytalk.errors import RaytalkError, StorageError, VideoError
+from raytalk.faces.identity import mean_descriptor
+from raytalk.faces.photographs import SUFFIXES as PICTURE_SUFFIXES
 from raytalk.faces.track import SUFFIX as TRACK_SUFFIX
-from raytalk.faces.track import Track, file_at, rate_of
+from raytalk.faces.track import Track, rate_of
 from raytalk.faces.video import Frame, probe
-from raytalk.storage import Storage, join
+from raytalk.storage import Storage, file_at, join
 
-PICTURE_SUFFIXES = frozenset([".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".heic", ".heif"])
 PICTURES_FPS = 25.0
 """frames per second of pictures that know no time"""
 
@@ -84,11 +83,7 @@ def list_drivers(uri: str) -> list[str]:
     """URIs of the videos and kept tracks that lie in a folder. Raises VideoError if there is none."""
     storage = Storage(uri)
     wanted = VIDEO_SUFFIXES | {TRACK_SUFFIX}
-    found = [
-        join(uri, entry.path)
-        for entry in storage.entries()
-        if not entry.is_folder and not entry.path.startswith(".") and PurePosixPath(entry.path).suffix.lower() in wanted
-    ]
+    found = [join(uri, name) for name in storage.files(wanted)]
     if not found:
         there = "holds no video and no track (.npz)" if storage.exists() else "does not exist"
         raise VideoError(f"{uri} {there}: drivers= takes a folder of videos to choose from")
@@ -97,13 +92,7 @@ def list_drivers(uri: str) -> list[str]:
 
 def _sequence(uri: str, fps: float) -> Driver:
     storage = Storage(uri)
-    names = [
-        entry.path
-        for entry in storage.entries()
-        if not entry.is_folder
-        and not entry.path.startswith(".")
-        and PurePosixPath(entry.path).suffix.lower() in PICTURE_SUFFIXES
-    ]
+    names = storage.files(PICTURE_SUFFIXES)
     if not names:
         _explain_no_picture(storage)
     names.sort(key=_by_number)
@@ -142,17 +131,10 @@ def _clip(uri: str, clip_id: str) -> Driver:
 
     height, width = load(0).shape[:2]
     count = len(clip.frames)
-    identity = _identity([(load(number), clip.landmarks[number]) for number in spread(count, _DESCRIBED)])
+    identity = mean_descriptor((load(number), clip.landmarks[number]) for number in spread(count, _DESCRIBED))
     times = np.arange(count) / fps
     track = Track(clip.landmarks, times, fps, clip.detector, width, height, source, clip.pupils, identity)
     return Driver(source, "clip", fps, count, PictureFrames([source] * count, load, fps), (width, height), track=track)
-
-
-def _identity(faces: list[tuple[Frame, npt.NDArray[np.float32]]]) -> Descriptor | None:
-    try:
-        return np.asarray(np.mean([describe(*face) for face in faces], axis=0), np.float32)
-    except WeightsError:
-        return None
 
 
 def _kept(uri: str, folder: Path) -> Driver:

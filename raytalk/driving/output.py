@@ -10,9 +10,8 @@ import cv2
 
 from raytalk.command import absolute_uri
 from raytalk.errors import StorageError
-from raytalk.faces.track import file_at
 from raytalk.faces.video import Frame, write_video
-from raytalk.storage import Storage, explained, join
+from raytalk.storage import Storage, explained, file_at, join
 
 
 def check_writable(uri: str) -> None:

@@ -21,9 +21,10 @@ from raytalk.driving.settings import PuppeteerSettings
 from raytalk.errors import FaceError, SettingsError, VideoError
 from raytalk.faces.detect import AUTO, make_detector, resolve_detector
 from raytalk.faces.face import LandmarkDetector
-from raytalk.faces.track import Track, file_at, follow
+from raytalk.faces.track import Track, follow
 from raytalk.faces.video import Frame
 from raytalk.learning.pretrained import load_pretrained
+from raytalk.storage import file_at
 
 _INTERVAL = 5.0
 """seconds between lines about progress"""

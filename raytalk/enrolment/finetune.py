@@ -13,9 +13,8 @@ from raytalk.enrolment.material import Material, gather
 from raytalk.enrolment.settings import FinetuneSettings, Mode
 from raytalk.enrolment.sheet import judging_sheet
 from raytalk.errors import RaytalkError, StorageError
-from raytalk.faces.track import file_at
 from raytalk.learning.pretrained import load_pretrained
-from raytalk.storage import Storage
+from raytalk.storage import Storage, file_at
 
 Say = Callable[[str], None]
 

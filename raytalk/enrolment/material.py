@@ -23,9 +23,8 @@ from raytalk.faces.crop import crop_frames
 from raytalk.faces.face import LandmarkDetector
 from raytalk.faces.identity import Descriptor, mean_descriptor
 from raytalk.faces.photographs import MOST, Photograph, list_photographs, portraits
-from raytalk.faces.track import file_at
 from raytalk.faces.video import probe, sample_frames
-from raytalk.storage import Storage
+from raytalk.storage import Storage, file_at
 
 Pictures = npt.NDArray[np.uint8]
 

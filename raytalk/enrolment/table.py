@@ -8,7 +8,7 @@ from typing import cast
 
 from raytalk.enrolment.settings import Mode
 from raytalk.errors import SettingsError
-from raytalk.faces.track import file_at
+from raytalk.storage import file_at
 
 _REQUIRED, _OPTIONAL = ("name", "images"), ("id", "clip", "mode", "consent")
 

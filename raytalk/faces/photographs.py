@@ -3,7 +3,6 @@
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 
 import cv2
 import numpy as np
@@ -108,13 +107,7 @@ def portraits(
 
 def list_photographs(folder: Storage) -> list[str]:
     """Names of the pictures that lie directly in a folder, sorted."""
-    return [
-        entry.path
-        for entry in folder.entries()
-        if not entry.is_folder
-        and not entry.path.startswith(".")
-        and PurePosixPath(entry.path).suffix.lower() in SUFFIXES
-    ]
+    return folder.files(SUFFIXES)
 
 
 def _descriptors(images: list[Pictures], faces: list[Face]) -> list[Descriptor] | None:

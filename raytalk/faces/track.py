@@ -4,20 +4,18 @@ import io
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from pathlib import PurePosixPath
 from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
 
-from raytalk.command import absolute_uri
-from raytalk.errors import FaceError, StorageError, VideoError, WeightsError
+from raytalk.errors import FaceError, VideoError, WeightsError
 from raytalk.faces.face import Face, LandmarkDetector
 from raytalk.faces.identity import Descriptor, describe_upright, upright_face
 from raytalk.faces.people import LONGEST_GAP, People, Person, cuts
 from raytalk.faces.video import TimedFrame
-from raytalk.storage import Storage
+from raytalk.storage import file_at
 
 FORMAT = 1
 SUFFIX = ".npz"
@@ -170,16 +168,6 @@ def rate_of(times: npt.NDArray[np.floating], fps: float = 0.0) -> float:
     if fps > 0 and (average == 0 or abs(fps / average - 1) < 0.05):
         return float(fps)
     return average or 25.0
-
-
-def file_at(uri: str) -> tuple[Storage, str]:
-    """The place that a file lies in, and its name there."""
-    whole = absolute_uri(uri)
-    base, question, query = whole.partition("?") if "://" in whole else (whole, "", "")
-    path = PurePosixPath(base.partition("://")[2] or base)
-    if len(path.parts) < 2:
-        raise StorageError(f"{uri} is no file: give FOLDER/NAME or s3://bucket/NAME")
-    return Storage(base.rstrip("/")[: -len(path.name)].rstrip("/") + question + query or "/"), path.name
 
 
 class _Chips:

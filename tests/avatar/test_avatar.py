@@ -1,6 +1,7 @@
 """Avatars: feed-forward and fine-tuned, kept and loaded, driven by landmarks."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -188,3 +189,39 @@ def test_a_feed_forward_avatar_needs_its_checkpoint(run: Path, tmp_path: Path) -
     np.testing.assert_array_equal(
         Avatar.load(str(tmp_path / "a"), pretrained=known).render(points()), avatar.render(points())
     )
+
+
+def test_avatars_of_one_model_share_its_generator(run: Path) -> None:
+    pretrained = load_pretrained(str(run))
+    embedding = embed(pretrained.talker, images())
+    ada, bob = (Avatar.feed_forward(card(pretrained, "FF"), pretrained, factor * embedding) for factor in (1, 3))
+    assert ada.body is bob.body
+    assert ada.to("cpu")._engine is bob.to("cpu")._engine
+    assert np.abs(ada.render(points()).astype(int) - bob.render(points())).max() > 1
+    assert feed_forward(run).body is not ada.body
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_pupils_are_drawn_if_the_card_wants_them(wanted: bool, run: Path) -> None:
+    pretrained = load_pretrained(str(run))
+    own = replace(card(pretrained, "FF"), pupils=wanted)
+    avatar = Avatar.feed_forward(own, pretrained, embed(pretrained.talker, images()))
+    pupils = points(3)[:, [36, 42]] + 1
+    same = np.array_equal(avatar.render(points(3), pupils=pupils), avatar.render(points(3)))
+    assert same != wanted
+    # Batches take their own pupils with them.
+    np.testing.assert_array_equal(
+        avatar.render(points(3), 1, pupils=pupils), avatar.render(points(3), 3, pupils=pupils)
+    )
+    if wanted:
+        with pytest.raises(ValueError, match="pupils must have the shape"):
+            avatar.render(points(3), pupils=pupils[:2])
+
+
+@pytest.mark.parametrize(
+    "given", [{"landmarks": np.zeros((3, 5, 2))}, {"identity": np.zeros(64)}], ids=["landmarks", "identity"]
+)
+def test_what_is_kept_must_have_its_shape(given: dict[str, np.ndarray], run: Path) -> None:
+    pretrained = load_pretrained(str(run))
+    with pytest.raises(ValueError, match="must have the shape"):
+        Avatar.feed_forward(card(pretrained, "FF"), pretrained, embed(pretrained.talker, images()), **given)

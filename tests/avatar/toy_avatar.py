@@ -14,6 +14,9 @@ from raytalk.learning.meta import to_unit
 from raytalk.networks.generator import Generator
 from raytalk.networks.settings import NetworkSettings
 
+WIDE = TINY_NETWORKS | {"resolution": 64, "min_channels": 16, "max_channels": 32, "adain_blocks": 2}
+"""networks that every engine takes, with each kind of block"""
+
 
 def random_avatar(seed: int = 0, networks: dict[str, Any] | None = None, name: str = "Ada") -> Avatar:
     """An FT avatar of random weights, of whom three learning images' landmarks are known."""

@@ -1,6 +1,7 @@
 """Photographs as people have them: every format, rotated, broken, with the wrong faces in them."""
 
 import io
+import sys
 
 import cv2
 import numpy as np
@@ -75,8 +76,20 @@ def test_what_is_no_picture_is_said_so(content: bytes) -> None:
         read_photograph(Photograph("x", content))
 
 
-def test_heic_without_its_package_says_what_to_do() -> None:
-    with pytest.raises(FaceError, match=r"pillow-heif|cannot be read"):
+def test_heic() -> None:
+    pillow_heif = pytest.importorskip("pillow_heif")
+    truth = np.zeros((64, 96, 3), np.uint8)
+    truth[:, 48:] = (200, 120, 40)
+    written = io.BytesIO()
+    pillow_heif.from_pillow(Image.fromarray(truth)).save(written, quality=90)
+    read = read_photograph(Photograph("x.heic", written.getvalue()))
+    assert read.shape == truth.shape
+    assert np.abs(read.astype(int) - truth).mean() < 4
+
+
+def test_heic_without_its_package_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(FaceError, match="install pillow-heif"):
         read_photograph(Photograph("x", b"\0\0\0\x18ftypheic" + b"\0" * 40))
 
 
@@ -131,3 +144,30 @@ def test_sharpness_falls_with_blur_and_hardly_with_size(detector: LandmarkDetect
     assert sharp == sorted(sharp, reverse=True)
     large = Face(face.box * 2, face.landmarks * 2, 1.0)
     assert sharpness_of(cv2.resize(ASTRONAUT, None, fx=2, fy=2), large) == pytest.approx(sharp[0], rel=0.3)
+
+
+def test_whose_photographs(detector: LandmarkDetector, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the descriptor of each: grey photographs show somebody else."""
+    from raytalk.faces import photographs
+
+    def described(image: np.ndarray, _: np.ndarray) -> np.ndarray:
+        return np.full(128, 0.0 if np.ptp(image.astype(int), axis=2).mean() > 1 else 0.2, np.float32)
+
+    monkeypatch.setattr(photographs, "describe", described)
+    grey = np.repeat(ASTRONAUT.mean(axis=2, keepdims=True), 3, axis=2).astype(np.uint8)
+    one, two, other = photograph(), photograph(name="two", kind="JPEG"), photograph(grey, "other")
+    made = portraits([one, other, two], detector, 64)
+    assert made.names == ["one", "two"]
+    assert made.refused == {"other": "somebody else: the others show another person"}
+    np.testing.assert_array_equal(made.identity, np.zeros(128))
+    with pytest.raises(FaceError, match="one, other show different people") as refused:
+        portraits([one, other], detector, 64)
+    assert refused.value.reason == "different people"
+
+
+def test_one_persons_photographs_are_alike_for_the_real_network(detector: LandmarkDetector) -> None:
+    darker = (ASTRONAUT * 0.6).astype(np.uint8)
+    made = portraits([photograph(), photograph(darker, "darker")], detector, 64)
+    assert made.names == ["one", "darker"]
+    assert made.identity is not None
+    assert made.identity.shape == (128,)

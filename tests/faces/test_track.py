@@ -11,7 +11,7 @@ from raytalk.errors import FaceError, StorageError, VideoError
 from raytalk.faces.detect import make_detector
 from raytalk.faces.face import Face
 from raytalk.faces.identity import SAME_PERSON_MEANS, describe, distance
-from raytalk.faces.track import Track, file_at, follow, rate_of
+from raytalk.faces.track import Track, follow, rate_of
 from raytalk.faces.video import TimedFrame, probe, read_frames
 
 FPS = 25.0
@@ -242,16 +242,6 @@ def test_other_times_of_a_track() -> None:
 def test_nothing_lies_between_two_scenes() -> None:
     jumping = a_track(landmarks=np.stack([face(x).landmarks for x in (100, 101, 300, 301)]))
     np.testing.assert_allclose(xs(jumping.at(np.array([0.12, 0.18]))), [101, 300], atol=0.01)
-
-
-def test_where_a_file_is(tmp_path: Path) -> None:
-    place, name = file_at("s3://bucket/a/b.npz?endpoint_override=127.0.0.1:1&scheme=http&region=x")
-    assert (place.uri, name) == ("s3://bucket/a?endpoint_override=127.0.0.1:1&scheme=http&region=x", "b.npz")
-    place, name = file_at(str(tmp_path / "b.npz"))
-    assert (place.local_root, name) == (tmp_path, "b.npz")
-    for wrong in ("s3://bucket", "/"):
-        with pytest.raises(StorageError, match="is no file"):
-            file_at(wrong)
 
 
 def test_a_real_clip(carphone: Path) -> None:

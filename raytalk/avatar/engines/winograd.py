@@ -25,8 +25,8 @@ class Winograd:
     def __init__(self, generator: Generator) -> None:
         self._network = Network(generator)
         self._count = torch.get_num_threads()
-        self._pool = ThreadPoolExecutor(self._count, "render", self._begin)
         self._local = threading.local()
+        self._pool = ThreadPoolExecutor(self._count, "render", _begin, (self._local,))
         self._lock = threading.Lock()
 
     def render(self, batches: Iterable[Pictures], coefficients: Tensor, frames: Pictures) -> None:
@@ -52,16 +52,17 @@ class Winograd:
     def _draw(self, drawings: Pictures, coefficients: Tensor, target: Pictures) -> None:
         target[...] = self._network(self._local.space, torch.from_numpy(drawings), coefficients).numpy()
 
-    def _begin(self) -> None:
-        """In each thread: PyTorch is not to spread a thread's work over others."""
-        self._local.space = Workspace()
-        with _setting:
-            before = torch.get_num_threads()
-            torch.set_num_threads(1)
-            # What is set is also what threads begin with that PyTorch has not met: leave that as it was.
-            starter = threading.Thread(target=torch.set_num_threads, args=(before,))
-            starter.start()
-            starter.join()
-
 
 _setting = threading.Lock()
+
+
+def _begin(local: threading.local) -> None:
+    """In each thread: PyTorch is not to spread a thread's work over others."""
+    local.space = Workspace()
+    with _setting:
+        before = torch.get_num_threads()
+        torch.set_num_threads(1)
+        # What is set is also what threads begin with that PyTorch has not met: leave that as it was.
+        starter = threading.Thread(target=torch.set_num_threads, args=(before,))
+        starter.start()
+        starter.join()

@@ -48,7 +48,7 @@ def measured(values: Tensor) -> Map:
 
 
 class Workspace:
-    """Memory that the convolutions of a thread use one after the other: getting it anew takes longer than one thinks."""
+    """Memory that the convolutions of a thread use one after the other: getting it anew costs time."""
 
     def __init__(self) -> None:
         self._kept: dict[object, Tensor] = {}
@@ -87,9 +87,7 @@ class Winograd:
             self._bias[: len(bias)] = bias.detach().numpy()
         self._inputs = inputs
 
-    def __call__(
-        self, space: Workspace, x: Tensor, factor: Values, offset: Values, skip: Tensor | None = None
-    ) -> Map:
+    def __call__(self, space: Workspace, x: Tensor, factor: Values, offset: Values, skip: Tensor | None = None) -> Map:
         """The convolution of relu(x * factor + offset), plus bias and skip.
 
         x [N, H, W, I]; factor, offset [N, I]; skip like the result, or half as high and wide.

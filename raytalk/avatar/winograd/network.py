@@ -38,10 +38,11 @@ class Network:
             if str(index) in generator.attention:
                 self._add(generator.attention[str(index)])
         self._last = Winograd(generator.last, generator.last.bias)
-        adaptive = [block for block in (*generator.middle, *generator.up)]
-        self._sizes = [
+        adaptive = [cast(AdaINBlock, block) for block in (*generator.middle, *generator.up)]
+        sizes = [
             size for block in adaptive for norm in (block.norm1, block.norm2) for size in [norm.coefficients // 2] * 2
         ]
+        self._bounds: list[int] = np.cumsum(sizes).tolist()
 
     def _add(self, *blocks: nn.Module) -> None:
         for block in blocks:
@@ -54,8 +55,7 @@ class Network:
 
     def __call__(self, space: Workspace, drawings: Tensor, coefficients: Tensor) -> Tensor:
         """drawings [N, H, W, 3] uint8, ψ' [C] -> frames [N, H, W, 3] uint8"""
-        bounds = np.cumsum(self._sizes)
-        parts = np.split(coefficients.numpy(), bounds)
+        parts = np.split(coefficients.numpy(), self._bounds)
         affine, last = parts[:-1], parts[-1]
         x = self._first(space, drawings)
         for step in self._steps:
@@ -105,7 +105,10 @@ class _Down:
 class _Adaptive:
     def __init__(self, block: AdaINBlock) -> None:
         self._conv1 = Winograd(block.conv1)
-        self._skip, bias = (None, None) if block.skip is None else _pointwise(block.skip)
+        bias: Tensor | None = None
+        self._skip: Tensor | None = None
+        if block.skip is not None:
+            self._skip, bias = _pointwise(block.skip)
         self._conv2 = Winograd(block.conv2, bias)
 
     def __call__(self, space: Workspace, x: Map, affine: list[Values]) -> Map:

@@ -204,9 +204,7 @@ def gather(products, stride, y, height, width, channels, bias, skip, halved, sum
                         out = y[place : place + B]
                         if joined:
                             if halved:
-                                place = (
-                                    (picture * (height // 2) + v // 2) * (width // 2) + w // 2
-                                ) * channels + c0
+                                place = ((picture * (height // 2) + v // 2) * (width // 2) + w // 2) * channels + c0
                             other = skip[place : place + B]
                             for c in range(B):
                                 value[c] += other[c]
