@@ -1,7 +1,7 @@
 """An avatar's folder: written as one, read with reasons.
 
-Weights of an FT avatar's convolutions are kept in half precision: half the bytes, and no pixel of a frame differs by
-more than a grey level (`benchmarks/README.md`). All else is float32.
+Weights of an FT avatar's convolutions are kept in half precision: half the bytes, and frames differ by at most two grey
+levels, .15 on average (measured with random weights, 128 and 256 px). All else is float32.
 """
 
 import json

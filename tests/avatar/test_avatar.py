@@ -113,7 +113,7 @@ def test_an_avatar_kept_and_loaded_renders_the_same(mode: str, run: Path, tmp_pa
     loaded = Avatar.load(place)
     assert loaded.card == avatar.card
     difference = np.abs(loaded.render(points()).astype(int) - avatar.render(points()))
-    assert difference.max() <= (0 if mode == "FF" else 1)  # half precision
+    assert difference.max() <= (0 if mode == "FF" else 2)  # half precision
     np.testing.assert_array_equal(loaded.landmarks, points(3, 1).astype(np.float32))
     np.testing.assert_array_equal(loaded.identity, IDENTITY)
     assert {file.name for file in Path(place).iterdir()} == {"avatar.json", "weights.safetensors"}
