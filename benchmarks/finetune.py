@@ -38,6 +38,8 @@ class FinetuneBenchmarkSettings(JobSettings):
     """T, learning images"""
     batch_size: int = Field(8, ge=1)
     """images per step"""
+    discriminator_steps: int = Field(1, ge=1)
+    """D steps for each step; the paper's are 2"""
     steps: str = "40,250"
     """steps to time, one or several numbers with commas between them; each is a person of its own"""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -115,7 +117,7 @@ def _learner(settings: FinetuneBenchmarkSettings, pretrained: Pretrained, device
     run = _recipe(settings)
     names = run.perceptual
     return FewShotLearner(
-        FewShotSettings(batch_size=settings.batch_size),
+        FewShotSettings(batch_size=settings.batch_size, discriminator_steps=settings.discriminator_steps),
         run.losses,
         pretrained.talker,
         pretrained.discriminator,

@@ -8,7 +8,6 @@ a folder published with `publish` counts only once its last file, the marker, is
 """
 
 import contextlib
-import errno
 import os
 import shutil
 import time
@@ -16,6 +15,7 @@ import uuid
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 from urllib.parse import parse_qs, urlsplit
 
 import pyarrow as pa
@@ -23,9 +23,12 @@ import pyarrow.fs as pafs
 
 from raytalk.command import absolute_uri
 from raytalk.errors import StorageError
+from raytalk.storage_advice import advice
 
 _ASIDE = ".aside-"
 _ASIDE_SECONDS = 3600.0
+_PIECE = 16 << 20
+"""bytes of a file that are in memory together"""
 
 
 @dataclass(frozen=True)
@@ -105,17 +108,27 @@ class Storage:
                 with self.filesystem.open_output_stream(self.path(path)) as stream:
                     stream.write(data)
                 return
-            target = self.local_root / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            aside = target.with_name(f"{_ASIDE}{uuid.uuid4().hex}")
+            with _written_aside(self.local_root / path) as file:
+                file.write(data)
+
+    def put_file(self, local: Path, path: str) -> None:
+        """Copy a local file to `path` so that a reader sees what was there or the whole new one, whatever happens."""
+        with explained(join(self.uri, path), "write"), local.open("rb") as source:
+            if self.local_root is not None:
+                with _written_aside(self.local_root / path) as file:
+                    shutil.copyfileobj(source, file, _PIECE)
+                return
+            # An upload cannot be given up: its stream completes it on closing, even after an error or Ctrl-C.
+            target = PurePosixPath(self.path(path))
+            aside = str(target.with_name(f"{_ASIDE}{uuid.uuid4().hex}"))
             try:
-                with aside.open("wb") as file:
-                    file.write(data)
-                    file.flush()
-                    os.fsync(file.fileno())
-                aside.replace(target)
-            finally:
-                aside.unlink(missing_ok=True)
+                with self.filesystem.open_output_stream(aside) as stream:
+                    shutil.copyfileobj(source, stream, _PIECE)
+                self.filesystem.move(aside, str(target))
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    self.filesystem.delete_file(aside)
+                raise
 
     def delete(self, path: str) -> None:
         """Delete a file or a folder with all in it; nothing happens if there is none."""
@@ -136,11 +149,12 @@ class Storage:
                 _publish_locally(folder, self.local_root / path)
                 return
             self.delete(path)
-            files = sorted(file for file in folder.rglob("*") if file.is_file())
-            for file in sorted(files, key=lambda file: file.relative_to(folder).as_posix() == marker):
+            for file in sorted(file for file in folder.rglob("*") if file.is_file() and file != folder / marker):
                 target = self.path(path, file.relative_to(folder).as_posix())
                 with file.open("rb") as source, self.filesystem.open_output_stream(target) as stream:
-                    shutil.copyfileobj(source, stream, 16 << 20)
+                    shutil.copyfileobj(source, stream, _PIECE)
+            if (folder / marker).is_file():
+                self.put_file(folder / marker, f"{path}/{marker}" if path else marker)
 
     def fetch(self, path: str, folder: Path) -> Path:
         """Copy everything below `path` into a local folder and return it (as it is if it is local already)."""
@@ -162,7 +176,7 @@ class Storage:
             self.filesystem.open_input_stream(self.path(path)) as source,
             target.open("wb") as file,
         ):
-            shutil.copyfileobj(source, file, 16 << 20)
+            shutil.copyfileobj(source, file, _PIECE)
         return target
 
     def clear_aside(self) -> None:
@@ -187,6 +201,11 @@ def join(uri: str, *parts: str) -> str:
     return "/".join([base.rstrip("/"), *(part.strip("/") for part in parts if part)]) + question + query
 
 
+def path_part(uri: str) -> str:
+    """A URI without its query: what ends with a file's name. A question mark in a local path is part of the name."""
+    return uri.partition("?")[0] if "://" in uri else uri
+
+
 def file_at(uri: str) -> tuple[Storage, str]:
     """The place that a file lies in, and its name there."""
     whole = absolute_uri(uri)
@@ -203,7 +222,7 @@ def explained(uri: str, doing: str) -> Iterator[None]:
     try:
         yield
     except (OSError, pa.ArrowException) as error:
-        raise StorageError(f"cannot {doing} {uri}: {_advice(error)}") from error
+        raise StorageError(f"cannot {doing} {uri}: {advice(error)}") from error
 
 
 _LOCAL = pafs.LocalFileSystem()
@@ -238,8 +257,23 @@ def _open(uri: str) -> tuple[pafs.FileSystem, str]:
             **query,
         )
     except (OSError, TypeError, pa.ArrowException) as error:
-        raise StorageError(f"cannot open {uri}: {_advice(error)}") from error
+        raise StorageError(f"cannot open {uri}: {advice(error)}") from error
     return filesystem, f"{parts.netloc}{parts.path}".rstrip("/")
+
+
+@contextlib.contextmanager
+def _written_aside(target: Path) -> Iterator[BinaryIO]:
+    """A file that takes the place of `target` at the end, unless there is an error."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    aside = target.with_name(f"{_ASIDE}{uuid.uuid4().hex}")
+    try:
+        with aside.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(target)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def _publish_locally(folder: Path, target: Path) -> None:
@@ -260,25 +294,3 @@ def _publish_locally(folder: Path, target: Path) -> None:
             aside.rename(target)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-
-
-def _advice(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    upper = text.upper().replace("_", "")
-    number = error.errno if isinstance(error, OSError) else None
-    if number == errno.ENOSPC or "NO SPACE LEFT" in upper:
-        return "the disk is full; free some space and give the same command again"
-    if "NOSUCHBUCKET" in upper or "NO SUCH BUCKET" in upper or "BUCKET DOES NOT EXIST" in upper:
-        return "there is no such bucket; check its name and the endpoint"
-    refused = any(word in upper for word in ("ACCESSDENIED", "FORBIDDEN", "HTTP STATUS 403", "RESPONSE CODE: 403"))
-    if isinstance(error, PermissionError) or (refused and not isinstance(error, FileNotFoundError)):
-        return "no permission; check who owns it, or the bucket's policy and the credentials in use"
-    if "SIGNATUREDOESNOTMATCH" in upper or "INVALIDACCESSKEYID" in upper:
-        return "the access key is refused; check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-    if "NETWORKCONNECTION" in upper or "CURLCODE" in upper or "TIMEOUT" in upper:
-        return f"the object store does not answer; check the endpoint and the network ({text[:200]})"
-    if isinstance(error, FileNotFoundError):
-        return "there is nothing of that name"
-    if isinstance(error, NotADirectoryError):
-        return "it is a file; give the folder that holds it"
-    return text[:300]

@@ -3,16 +3,19 @@
 import json
 import os
 import pickle
+import shutil
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import boto3
+import pyarrow.fs as pafs
 import pytest
 
 from raytalk.errors import StorageError
-from raytalk.storage import Entry, Storage, explained, file_at, join
+from raytalk.storage import Entry, Storage, explained, file_at, join, path_part
 
 
 @pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.s3)])
@@ -206,6 +209,67 @@ def test_the_marker_is_uploaded_last(s3_server: str, folder: Path, monkeypatch: 
     assert not storage.exists("one/marker"), "half of a folder must not look whole"
 
 
+def test_a_file_is_put_whole(storage: Storage, tmp_path: Path) -> None:
+    (tmp_path / "film").write_bytes(b"f" * 1000)
+    storage.put_file(tmp_path / "film", "film.mp4")
+    storage.put_file(tmp_path / "film", "deep/film.mp4")
+    (tmp_path / "film").write_bytes(b"")
+    storage.put_file(tmp_path / "film", "film.mp4")
+    assert (storage.read("film.mp4"), storage.read("deep/film.mp4")) == (b"", b"f" * 1000)
+    assert [entry.path for entry in storage.entries(recursive=True)] == ["deep", "deep/film.mp4", "film.mp4"]
+    with pytest.raises(StorageError, match=r"cannot write .*gone\.mp4: there is nothing of that name"):
+        storage.put_file(tmp_path / "gone", "gone.mp4")
+
+
+def test_a_file_whose_copy_is_interrupted_is_not_there(
+    storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "film").write_bytes(b"f" * 1000)
+    storage.put_file(tmp_path / "film", "old.mp4")
+    (tmp_path / "film").write_bytes(b"g" * 1000)
+    everything = Storage(storage.uri)
+
+    def half(source: Any, target: Any, _: int) -> None:
+        target.write(source.read(500))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shutil, "copyfileobj", half)
+    for name in ("old.mp4", "new.mp4"):
+        with pytest.raises(KeyboardInterrupt):
+            storage.put_file(tmp_path / "film", name)
+    seen = everything.filesystem.get_file_info(pafs.FileSelector(everything.root, recursive=True))
+    assert [info.base_name for info in seen] == ["old.mp4"], "nothing written aside stays either"
+    assert storage.read("old.mp4") == b"f" * 1000
+
+
+@pytest.mark.s3
+def test_a_marker_whose_copy_is_interrupted_is_not_there(
+    s3_server: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = Storage(s3_server)
+    copy = shutil.copyfileobj
+
+    def half(source: Any, target: Any, size: int) -> None:
+        if not source.name.endswith("marker"):
+            return copy(source, target, size)
+        target.write(source.read(2))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shutil, "copyfileobj", half)
+    with pytest.raises(KeyboardInterrupt):
+        storage.publish(folder, "one", "marker")
+    assert [entry.path for entry in storage.entries("one")] == ["one/deep", "one/weights"]
+
+
+@pytest.mark.s3
+def test_a_file_at_the_root_of_a_bucket(s3_server: str, tmp_path: Path) -> None:
+    (tmp_path / "film").write_bytes(b"f")
+    place, name = file_at(f"{s3_server}/film.mp4")
+    place.put_file(tmp_path / "film", name)
+    assert place.read(name) == b"f"
+    assert [entry.path for entry in Storage(s3_server).entries()] == ["film.mp4"]
+
+
 @pytest.mark.s3
 def test_query_and_environment_reach_the_endpoint(
     s3_server: str, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch
@@ -338,6 +402,12 @@ def test_join() -> None:
     assert join("/a/", "b", "", "c/") == "/a/b/c"
     assert join("s3://bucket/a?scheme=http", "b") == "s3://bucket/a/b?scheme=http"
     assert join("/odd?name", "b") == "/odd?name/b"
+
+
+def test_a_path_has_no_query() -> None:
+    assert path_part("s3://bucket/a/b.mp4?endpoint_override=m:9000&scheme=http") == "s3://bucket/a/b.mp4"
+    assert path_part("s3://bucket/a/") == "s3://bucket/a/"
+    assert path_part("/odd?name.mp4") == "/odd?name.mp4"
 
 
 def test_where_a_file_is(tmp_path: Path) -> None:

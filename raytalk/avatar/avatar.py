@@ -16,6 +16,7 @@ from raytalk.avatar.card import AvatarCard
 from raytalk.avatar.drawing import draw_ahead
 from raytalk.avatar.engines import Engine, EngineName, Pictures
 from raytalk.avatar.folder import load_folder, save_folder
+from raytalk.errors import CheckpointError
 from raytalk.learning.fewshot import FewShotLearner
 from raytalk.learning.pretrained import Pretrained, load_pretrained
 from raytalk.networks.settings import NetworkSettings
@@ -131,16 +132,27 @@ class Avatar:
     def load(cls, uri: str, tracking_uri: str = "", pretrained: Pretrained | None = None) -> Self:
         """An avatar from its folder; `pretrained` saves loading an FF avatar's checkpoint again.
 
-        Raises AvatarError if there is none or it is damaged, CheckpointError if an FF avatar's checkpoint is missing.
+        Raises AvatarError if there is none or it is damaged, CheckpointError if an FF avatar's checkpoint is missing or
+        another than it was made from.
         """
         kept = load_folder(uri)
         landmarks, identity = (None if part is None else part.numpy() for part in (kept.landmarks, kept.identity))
         if kept.card.mode == "FF":
             pretrained = pretrained or load_pretrained(kept.card.checkpoint, tracking_uri)
+            _check_model(kept.card, pretrained)
             return cls.feed_forward(kept.card, pretrained, kept.embedding, landmarks, identity)
         assert kept.body is not None
         assert kept.coefficients is not None
         return cls(kept.card, kept.body, kept.embedding, kept.coefficients, landmarks, identity)
+
+
+def _check_model(card: AvatarCard, pretrained: Pretrained) -> None:
+    networks, episodes = pretrained.networks.model_dump(mode="json"), pretrained.state.episodes
+    if networks != NetworkSettings(**card.networks).model_dump(mode="json") or episodes != card.episodes:
+        raise CheckpointError(
+            f"{pretrained.uri} is not the model that {card.name} was made from (after {card.episodes:,} episodes, this one "
+            f"after {episodes:,}): give that checkpoint, or make the avatar again"
+        )
 
 
 def _points(landmarks: npt.NDArray[np.floating] | None) -> Points:

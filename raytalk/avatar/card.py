@@ -1,6 +1,7 @@
 """What is known about an avatar: `avatar.json`."""
 
 import json
+import re
 import uuid
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -33,6 +34,8 @@ class AvatarCard:
     """what is known about the person's consent"""
     pupils: bool = False
     """whether drawings carry pupils where they are known"""
+    episodes: int = 0
+    """that the model had seen; an FF avatar is rendered by that state of it alone"""
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     format: int = FORMAT
 
@@ -42,8 +45,18 @@ class AvatarCard:
         return int(self.networks["resolution"])
 
 
+def is_weights(name: str) -> bool:
+    """Whether a file beside `avatar.json` is an avatar's weights, of this or another version."""
+    return re.fullmatch(r"weights-[0-9a-f]+\.safetensors", name) is not None
+
+
 def read_card(place: Storage) -> AvatarCard:
     """Raises AvatarError if there is none, it cannot be read or its format is another."""
+    return read_marker(place)[0]
+
+
+def read_marker(place: Storage) -> tuple[AvatarCard, str]:
+    """The card and the name of the weights' file. Raises as `read_card`."""
     if not place.exists(MARKER):
         raise AvatarError(f"{place.uri} is no avatar: {MARKER} is missing")
     try:
@@ -52,10 +65,13 @@ def read_card(place: Storage) -> AvatarCard:
             raise AvatarError(
                 f"{place.uri} has format {loaded.get('format')}; this version reads format {FORMAT}: make it again"
             )
+        weights = str(loaded.pop("weights"))
+        if not is_weights(weights):
+            raise ValueError(f"weights is {weights!r}")
         card = AvatarCard(**loaded)
         NetworkSettings(**card.networks)
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise AvatarError(f"{place.uri}/{MARKER} cannot be read: {error}") from None
     if card.mode not in ("FF", "FT"):
         raise AvatarError(f"{place.uri}/{MARKER} cannot be read: mode is {card.mode!r}")
-    return card
+    return card, weights

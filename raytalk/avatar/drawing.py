@@ -54,7 +54,7 @@ def draw_ahead(landmarks: Numbers, pupils: Numbers | None, size: int, batch_size
 
 
 def _draw(landmarks: Numbers, pupils: Numbers | None, size: int) -> Pictures:
-    return draw_batch(landmarks, size) if pupils is None else draw_batch(landmarks, size, pupils)
+    return draw_batch(landmarks, size, pupils)
 
 
 def _check(landmarks: Numbers, pupils: Numbers | None) -> None:

@@ -1,4 +1,7 @@
-"""An avatar's folder: written as one, read with reasons.
+"""An avatar's folder: `avatar.json` and the file of weights that it names.
+
+A new version puts its weights beside the old ones, then replaces `avatar.json`, then deletes the old weights: whoever
+reads sees one version or the other, also in an object store, and whatever else lies in the folder stays.
 
 Weights of an FT avatar's convolutions are kept in half precision: half the bytes, and frames differ by at most two grey
 levels, .15 on average (measured with random weights, 128 and 256 px). All else is float32.
@@ -6,22 +9,22 @@ levels, .15 on average (measured with random weights, 128 and 256 px). All else 
 
 import json
 import tempfile
+import uuid
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from raytalk.avatar.body import Body
-from raytalk.avatar.card import MARKER, AvatarCard, read_card
+from raytalk.avatar.card import MARKER, AvatarCard, is_weights, read_marker
 from raytalk.command import absolute_uri
-from raytalk.errors import AvatarError, CheckpointError
+from raytalk.errors import AvatarError, CheckpointError, StorageError
 from raytalk.learning.checkpoint import compare_tensors, load_part
 from raytalk.networks.settings import NetworkSettings
 from raytalk.storage import Storage
 
-_WEIGHTS = "weights.safetensors"
 _GENERATOR = "generator."
 
 
@@ -40,21 +43,25 @@ class Kept:
 def save_folder(uri: str, card: AvatarCard, tensors: dict[str, Tensor], weights: dict[str, Tensor]) -> None:
     """tensors: all but `weights`, which are the generator's."""
     tensors = tensors | {f"{_GENERATOR}{key}": _small(value) for key, value in weights.items()}
-    with tempfile.TemporaryDirectory(prefix="raytalk-avatar-") as temporary:
-        folder = Path(temporary)
-        save_file({key: value.cpu().contiguous() for key, value in tensors.items()}, folder / _WEIGHTS)
-        (folder / MARKER).write_text(json.dumps(asdict(card), indent=1))
-        Storage(absolute_uri(uri)).publish(folder, "", MARKER)
+    place, name = Storage(absolute_uri(uri)), f"weights-{uuid.uuid4().hex[:12]}.safetensors"
+    place.write(name, save({key: value.cpu().contiguous() for key, value in tensors.items()}))
+    place.write(MARKER, json.dumps(asdict(card) | {"weights": name}, indent=1).encode())
+    for entry in place.entries():
+        if is_weights(entry.path) and entry.path != name:
+            place.delete(entry.path)
 
 
 def load_folder(uri: str) -> Kept:
     """Raises AvatarError if there is no avatar, or it is damaged."""
     place = Storage(absolute_uri(uri))
-    card = read_card(place)
-    where = f"{place.uri}/{_WEIGHTS}"
+    card, name = read_marker(place)
+    if not place.exists(name):
+        # Replaced between two reads; or damaged, and then it is no better now.
+        card, name = read_marker(place)
+    where = f"{place.uri}/{name}"
     with tempfile.TemporaryDirectory(prefix="raytalk-avatar-") as temporary:
         try:
-            tensors = load_part(place.uri, place.fetch_file(_WEIGHTS, Path(temporary)))
+            tensors = load_part(place.uri, place.fetch_file(name, Path(temporary)))
             embedding, landmarks = tensors.pop("embedding"), tensors.pop("landmarks")
             identity = tensors.pop("identity", None)
             if card.mode == "FF":
@@ -65,7 +72,7 @@ def load_folder(uri: str) -> Kept:
             compare_tensors(where, weights, body.weights())
         except KeyError as error:
             raise AvatarError(f"{where} lacks {error}: make the avatar again") from None
-        except CheckpointError as error:
+        except (CheckpointError, StorageError) as error:
             raise AvatarError(f"{error}: make the avatar again") from None
     body.fill(weights)
     return Kept(card, embedding, landmarks, identity, coefficients, body)

@@ -21,7 +21,7 @@ from raytalk.faces.face import LandmarkDetector
 from raytalk.faces.identity import Descriptor, describe, similarity
 from raytalk.faces.track import Track
 from raytalk.faces.video import Frame
-from raytalk.storage import file_at
+from raytalk.storage import file_at, path_part
 
 
 @dataclass(frozen=True)
@@ -63,14 +63,17 @@ def rank(
 ) -> list[Candidate]:
     """Try each driver on some frames, without adaptation; the best comes first, those that cannot drive last.
 
-    person: descriptor [128] of who the output should look like; detector: for the drivers and for the output.
+    person: descriptor [128] of who the output should look like; detector: for the output, which any may look at,
+    and for drivers that bring no landmarks.
     """
     candidates = []
     for uri in uris:
         with tempfile.TemporaryDirectory(prefix="raytalk-driver-") as temporary:
             try:
-                glimpse = _glimpse(open_driver(uri, Path(temporary)), detector, frames)
-                check_detector(avatar.card, glimpse.detector, accept_detector)
+                driver = open_driver(uri, Path(temporary))
+                landmarks_of = driver.track.detector if driver.track is not None else detector.name
+                check_detector(avatar.card, landmarks_of, accept_detector)
+                glimpse = _glimpse(driver, detector, frames)
             except RaytalkError as error:
                 candidates.append(Candidate(uri, -1.0, reason=str(error)))
                 continue
@@ -85,7 +88,7 @@ def table(candidates: Sequence[Candidate]) -> str:
     """The ranking, for people."""
     lines = ["likeness  face found  driver"]
     for candidate in candidates:
-        name = PurePosixPath(candidate.uri).name
+        name = PurePosixPath(path_part(candidate.uri)).name
         if candidate.reason:
             lines.append(f"       -           -  {name}: {candidate.reason}")
         else:

@@ -1,6 +1,8 @@
 """What an avatar can be driven by, opened: a video, pictures, one picture, a clip of a clips folder, a kept track."""
 
+import contextlib
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -11,18 +13,21 @@ from raytalk.clips.lookup import find_clip
 from raytalk.clips.schema import SPLITS
 from raytalk.clips.sources import VIDEO_SUFFIXES
 from raytalk.driving.frames import Frames, PictureFrames, VideoFrames, read_picture, spread
-from raytalk.errors import RaytalkError, StorageError, VideoError
+from raytalk.errors import ClipsError, RaytalkError, StorageError, VideoError
 from raytalk.faces.identity import mean_descriptor
 from raytalk.faces.photographs import SUFFIXES as PICTURE_SUFFIXES
 from raytalk.faces.track import SUFFIX as TRACK_SUFFIX
 from raytalk.faces.track import Track, rate_of
 from raytalk.faces.video import Frame, probe
-from raytalk.storage import Storage, file_at, join
+from raytalk.storage import Storage, file_at, join, path_part
 
 PICTURES_FPS = 25.0
 """frames per second of pictures that know no time"""
 
-_CLIP_MARK = "#clip="
+CLIP_MARK = "#clip="
+"""stands before a clip's id in a driver's URI"""
+_LEAST_USABLE = 0.5
+"""share of a clip's frames that must have landmarks"""
 _DESCRIBED = 8
 """frames of a clip that tell whose face it is"""
 
@@ -56,7 +61,7 @@ def open_driver(uri: str, folder: Path, clip: str = "", fps: float = 0.0) -> Dri
     folder: for copies of what is not on this machine, to be kept as long as the driver; clip: id of a clip in a clips
     folder; fps: of pictures. Raises StorageError, VideoError or ClipsError saying what is wrong.
     """
-    base, mark, inside = uri.rpartition(_CLIP_MARK)
+    base, mark, inside = uri.rpartition(CLIP_MARK)
     if mark:
         uri, clip = base, inside
     if clip:
@@ -121,26 +126,46 @@ def _explain_no_picture(storage: Storage) -> None:
 def _clip(uri: str, clip_id: str) -> Driver:
     clip = find_clip(Storage(uri), clip_id)
     fps = rate_of(np.zeros(1), clip.fps)
-    source = f"{uri}{_CLIP_MARK}{clip_id}"
+    source = f"{uri}{CLIP_MARK}{clip_id}"
+    usable = np.flatnonzero(np.isfinite(clip.landmarks).all(axis=(1, 2)))
+    if len(usable) < _LEAST_USABLE * len(clip.frames):
+        raise ClipsError(
+            f"{source}: the landmarks of {len(usable)} of {len(clip.frames)} frames are finite numbers; half of them "
+            "are needed: make the clip again with jobs/preprocess.py, or drive by another one"
+        )
 
     def load(number: int) -> Frame:
         try:
-            return decode_jpeg(clip.frames[number])
+            return decode_jpeg(clip.frames[usable[number]])
         except ValueError:
-            raise VideoError(f"{source}: frame {number} is no picture") from None
+            raise VideoError(
+                f"{source}: frame {usable[number]} is no picture: leave out side_by_side= and sheet=, which show it"
+            ) from None
 
-    height, width = load(0).shape[:2]
-    count = len(clip.frames)
-    identity = mean_descriptor((load(number), clip.landmarks[number]) for number in spread(count, _DESCRIBED))
-    times = np.arange(count) / fps
-    track = Track(clip.landmarks, times, fps, clip.detector, width, height, source, clip.pupils, identity)
+    count = len(usable)
+    height, width = _first_picture(load, count).shape[:2]
+    landmarks, pupils = clip.landmarks[usable], None if clip.pupils is None else clip.pupils[usable]
+    faces = []
+    for number in spread(count, _DESCRIBED):
+        with contextlib.suppress(VideoError):
+            faces.append((load(number), landmarks[number]))
+    identity = mean_descriptor(faces) if faces else None
+    times = (usable - usable[0]) / fps
+    track = Track(landmarks, times, fps, clip.detector, width, height, source, pupils, identity)
     return Driver(source, "clip", fps, count, PictureFrames([source] * count, load, fps), (width, height), track=track)
+
+
+def _first_picture(load: Callable[[int], Frame], count: int) -> Frame:
+    for number in range(count - 1):
+        with contextlib.suppress(VideoError):
+            return load(number)
+    return load(count - 1)
 
 
 def _kept(uri: str, folder: Path) -> Driver:
     track = Track.load(uri)
     gone = Driver(track.source, "kept track", track.fps, len(track), None, track=track)
-    if track.source.endswith(TRACK_SUFFIX):
+    if path_part(track.source).endswith(TRACK_SUFFIX):
         return replace(gone, unseen="it does not say where its frames are")
     try:
         origin = open_driver(track.source, folder, fps=track.fps)

@@ -1,23 +1,51 @@
 """Where frames go: an MP4, or a folder of pictures, on this machine or in an object store."""
 
-import shutil
 import tempfile
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import cv2
 
 from raytalk.command import absolute_uri
-from raytalk.errors import StorageError
+from raytalk.errors import SettingsError, StorageError
 from raytalk.faces.video import Frame, write_video
-from raytalk.storage import Storage, explained, file_at, join
+from raytalk.storage import Storage, file_at, join, path_part
+
+
+def is_folder(uri: str) -> bool:
+    """Whether an output is a folder of pictures: a slash at its end says so."""
+    return path_part(uri).endswith("/")
+
+
+def check_apart(written: Mapping[str, str], read: Mapping[str, str]) -> None:
+    """Raises SettingsError if a file that is written would replace one that is read, or another that is written.
+
+    written, read: what they are, for people, and their URIs, some of them empty.
+    """
+    places = [(what, uri, _place(uri)) for what, uri in written.items() if uri]
+    for what, uri, place in places:
+        for other, source in read.items():
+            if source and _place(source) == place:
+                raise SettingsError(f"{what}={uri} would replace {other}, which is needed: give another name")
+        for other, target, there in places:
+            if other != what and (there == place or (is_folder(uri) and there.startswith(f"{place}/"))):
+                raise SettingsError(
+                    f"{other}={target} would be lost, because {what}={uri} takes its place: give it a place of its own"
+                )
+
+
+def _place(uri: str) -> str:
+    storage = Storage(absolute_uri(uri))
+    return storage.root if storage.local_root is None else str(storage.local_root.resolve())
 
 
 def check_writable(uri: str) -> None:
     """Raises StorageError before the work begins if a file or folder cannot be written there."""
-    if uri.endswith("/"):
+    if is_folder(uri):
         place = Storage(absolute_uri(uri))
+        if place.local_root is None and "/" not in place.root:
+            raise StorageError(f"{uri} is a whole bucket: give a new folder in it for the pictures")
         if place.entries():
             raise StorageError(f"{uri} is not empty: give a new folder for the pictures")
         probe = f".aside-{uuid.uuid4().hex}"
@@ -36,7 +64,7 @@ def write_frames(uri: str, frames: Iterable[Frame], fps: float, sound: Path | No
     uri: FILE.mp4, or FOLDER/ for PNG pictures; sound: a video whose sound the MP4 gets. Raises VideoError or
     StorageError.
     """
-    if uri.endswith("/"):
+    if is_folder(uri):
         return _write_pictures(Storage(absolute_uri(uri)), frames)
     place, name = file_at(uri)
     if place.local_root is not None:
@@ -45,14 +73,8 @@ def write_frames(uri: str, frames: Iterable[Frame], fps: float, sound: Path | No
     with tempfile.TemporaryDirectory(prefix="raytalk-output-") as temporary:
         local = Path(temporary) / name
         write_video(local, frames, fps, audio_from=sound)
-        target = join(place.uri, name)
-        with (
-            explained(target, "write"),
-            local.open("rb") as source,
-            place.filesystem.open_output_stream(place.path(name)) as stream,
-        ):
-            shutil.copyfileobj(source, stream, 16 << 20)
-    return target
+        place.put_file(local, name)
+    return join(place.uri, name)
 
 
 def _write_pictures(place: Storage, frames: Iterable[Frame]) -> str:

@@ -2,7 +2,7 @@
 
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -11,11 +11,11 @@ from raytalk.avatar import Avatar
 from raytalk.clips.schema import RENDERED
 from raytalk.command import absolute_uri
 from raytalk.driving.choice import describe_portrait, rank, table
-from raytalk.driving.drivers import Driver, list_drivers, open_driver
+from raytalk.driving.drivers import CLIP_MARK, Driver, list_drivers, open_driver
 from raytalk.driving.frames import LONGEST_SIDE
 from raytalk.driving.judging import Sheet, beside, driver_crops
 from raytalk.driving.motion import Motion, check_detector, motion_of, needs_adaptation
-from raytalk.driving.output import check_writable, write_frames
+from raytalk.driving.output import check_apart, check_writable, write_frames
 from raytalk.driving.perform import perform
 from raytalk.driving.settings import PuppeteerSettings
 from raytalk.errors import FaceError, SettingsError, VideoError
@@ -32,6 +32,10 @@ _INTERVAL = 5.0
 
 def puppeteer(settings: PuppeteerSettings) -> None:
     """Drive the avatar and say on stdout what is done. Raises RaytalkError for what a person can mend."""
+    written = {"output": settings.output, "track": settings.track, "sheet": settings.sheet}
+    drivers = list_drivers(absolute_uri(settings.drivers)) if settings.drivers else [settings.driver]
+    read = {uri: uri.partition(CLIP_MARK)[0] for uri in (*drivers, settings.portrait)}
+    check_apart(written, read)
     check_writable(settings.output)
     for uri in filter(None, (settings.track, settings.sheet)):
         check_writable(uri)
@@ -40,8 +44,10 @@ def puppeteer(settings: PuppeteerSettings) -> None:
     say(f"avatar: {avatar.card.name} ({avatar.card.mode}, {avatar.card.resolution} px, {avatar.card.detector})")
     detector = _Detector(settings, avatar, device)
     with tempfile.TemporaryDirectory(prefix="raytalk-driver-") as temporary:
-        uri = _choose(settings, avatar, detector) if settings.drivers else absolute_uri(settings.driver)
+        uri = _choose(settings, drivers, avatar, detector) if settings.drivers else absolute_uri(settings.driver)
         driver = open_driver(uri, Path(temporary), settings.clip, settings.fps)
+        # A kept track says only now where its video is.
+        check_apart(written, {"the driver's own video": driver.source.partition(CLIP_MARK)[0]})
         track = driver.track or _analyse(driver, detector())
         check_detector(avatar.card, track.detector, settings.accept_detector)
         _say_driver(driver, track)
@@ -68,13 +74,18 @@ class _Detector:
 
     def __call__(self) -> LandmarkDetector:
         """Raises SettingsError for one that must not drive the avatar, WeightsError for one that cannot be had."""
+        check_detector(self._avatar.card, self._name(), self._settings.accept_detector)
+        return self.any()
+
+    def any(self) -> LandmarkDetector:
+        """The same for looking at faces that drive nothing. Raises WeightsError for one that cannot be had."""
         if self._loaded is None:
-            own = self._avatar.card.detector
-            wanted = self._settings.detector or (own if own != RENDERED else AUTO)
-            name = resolve_detector(wanted)
-            check_detector(self._avatar.card, name, self._settings.accept_detector)
-            self._loaded = make_detector(name, self._device)
+            self._loaded = make_detector(self._name(), self._device)
         return self._loaded
+
+    def _name(self) -> str:
+        own = self._avatar.card.detector
+        return resolve_detector(self._settings.detector or (own if own != RENDERED else AUTO))
 
 
 def _device(wanted: str) -> str:
@@ -88,18 +99,17 @@ def _load(settings: PuppeteerSettings) -> Avatar:
     return Avatar.load(settings.avatar, settings.tracking_uri, pretrained)
 
 
-def _choose(settings: PuppeteerSettings, avatar: Avatar, detector: Callable[[], LandmarkDetector]) -> str:
+def _choose(settings: PuppeteerSettings, uris: Sequence[str], avatar: Avatar, detector: "_Detector") -> str:
     """The driver that keeps the person's identity best."""
-    uris = list_drivers(absolute_uri(settings.drivers))
     if settings.portrait:
-        person = describe_portrait(settings.portrait, detector())
+        person = describe_portrait(settings.portrait, detector.any())
     elif avatar.identity is not None:
         person = avatar.identity
     else:
         raise SettingsError("the avatar keeps no descriptor of the person: give portrait=IMAGE to compare drivers with")
     say(f"choosing among {len(uris)} drivers, {settings.candidate_frames} frames of each, without adaptation")
     ranked = rank(
-        uris, avatar, person, detector(), settings.candidate_frames, settings.batch_size, settings.accept_detector
+        uris, avatar, person, detector.any(), settings.candidate_frames, settings.batch_size, settings.accept_detector
     )
     say(table(ranked))
     if ranked[0].reason:
@@ -107,8 +117,8 @@ def _choose(settings: PuppeteerSettings, avatar: Avatar, detector: Callable[[], 
     if not ranked[0].found:
         raise FaceError(
             "no face",
-            f"{detector().name} finds no face in what the avatar shows with any of the drivers, so that nothing tells "
-            "them apart: name one with driver=",
+            f"{detector.any().name} finds no face in what the avatar shows with any of the drivers, so that nothing "
+            "tells them apart: name one with driver=",
         )
     return ranked[0].uri
 

@@ -5,6 +5,7 @@ from typing import Any, Literal, Self
 import pydantic
 
 from raytalk.config import JobSettings
+from raytalk.storage import path_part
 
 Smoothing = Literal["none", "light", "strong"]
 
@@ -68,10 +69,10 @@ class PuppeteerSettings(JobSettings):
             raise ValueError("clip= names a clip of driver=, not of drivers=")
         if self.portrait and not self.drivers:
             raise ValueError("portrait= is what drivers= are compared by: give drivers= too, or leave it out")
-        if not self.output.endswith(("/", ".mp4")):
+        if not path_part(self.output).endswith(("/", ".mp4")):
             raise ValueError(f"output={self.output} must end with .mp4, or with / for a folder of pictures")
         for key, suffix in (("sheet", ".png"), ("track", ".npz")):
             value = getattr(self, key)
-            if value and not value.endswith(suffix):
+            if value and not path_part(value).endswith(suffix):
                 raise ValueError(f"{key}={value} must end with {suffix}")
         return self

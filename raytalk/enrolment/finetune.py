@@ -8,13 +8,14 @@ import cv2
 from raytalk.avatar import Avatar, AvatarCard
 from raytalk.avatar.card import MARKER, read_card
 from raytalk.command import absolute_uri
+from raytalk.driving.output import check_writable
 from raytalk.enrolment.maker import About, AvatarMaker
 from raytalk.enrolment.material import Material, gather
 from raytalk.enrolment.settings import FinetuneSettings, Mode
 from raytalk.enrolment.sheet import judging_sheet
-from raytalk.errors import RaytalkError, StorageError
+from raytalk.errors import AvatarError
 from raytalk.learning.pretrained import load_pretrained
-from raytalk.storage import Storage, file_at
+from raytalk.storage import Storage, file_at, path_part
 
 Say = Callable[[str], None]
 
@@ -33,7 +34,9 @@ def finetune(settings: FinetuneSettings) -> None:
     if (card := already_there(uri, settings.mode, settings.again)) is not None:
         print(f"{card.name} is there already ({card.mode}): {uri}; again=true makes the avatar anew", flush=True)
         return
-    name = settings.name or PurePosixPath((settings.clip or settings.images).rstrip("/")).stem or "somebody"
+    if settings.sheet:
+        check_writable(settings.sheet)
+    name = settings.name or PurePosixPath(settings.clip or path_part(settings.images).rstrip("/")).stem or "somebody"
     maker = AvatarMaker(settings, load_pretrained(settings.checkpoint, settings.tracking_uri))
     make_one(maker, settings, settings.images, settings.clip, settings.mode, About(name, settings.consent), uri, _say)
 
@@ -82,20 +85,13 @@ def make_one(
 
 
 def already_there(uri: str, mode: Mode, again: bool) -> AvatarCard | None:
-    """The card of the avatar at `uri` if it is as wanted.
-
-    Raises StorageError if something else is there, which must not be replaced.
-    """
+    """The card of the avatar at `uri` if it is as wanted: a fine-tuned one is a feed-forward one and more."""
     place = Storage(uri)
-    if not place.exists(MARKER):
-        if place.entries():
-            raise StorageError(f"{uri} is not empty and no avatar: give another output=")
-        return None
     try:
-        card = read_card(place)
-    except RaytalkError:
-        return None  # damaged, or of another version: it is made anew
-    return card if not again and card.mode == mode else None
+        card = None if again else read_card(place)
+    except AvatarError:
+        return None  # there is none; or it is damaged, or of another version, and made anew
+    return card if card is not None and mode in ("FF", card.mode) else None
 
 
 def _write_sheet(uri: str, material: Material, first: Avatar, avatar: Avatar) -> None:

@@ -43,6 +43,7 @@ class AvatarMaker:
     def __init__(self, settings: FinetuneSettings, pretrained: Pretrained) -> None:
         self.settings, self.pretrained = settings, pretrained
         self.device = choose_device(settings.device)
+        pretrained.talker.to(self.device)
         self._detector: LandmarkDetector | None = None
         self._learner: FewShotLearner | None = None
 
@@ -65,8 +66,7 @@ class AvatarMaker:
     def feed_forward(self, material: Material, about: About) -> Avatar:
         """The FF avatar: one pass through the embedder (Eq. 7)."""
         self.check(material)
-        talker = self.pretrained.talker if self._learner is None else self._learner.talker
-        embedding = embed(talker, self._images(material))
+        embedding = embed(self.pretrained.talker, self._images(material))
         card = self._card(material, about, "FF", {"images": len(material), "source": material.source})
         return Avatar.feed_forward(card, self.pretrained, embedding.cpu(), material.landmarks, material.identity)
 
@@ -89,7 +89,7 @@ class AvatarMaker:
             if progress is not None and (step % every == 0 or step in (1, total)):
                 # Reading them waits for the device.
                 progress(step, total, {key: float(value) for key, value in metrics.items()})
-            return watch is not None and watch.looked(step)
+            return watch is not None and watch.looked(step, total)
 
         steps = learner.learn(report)
         how: dict[str, Any] = {"images": len(material), "source": material.source, "steps": steps}
@@ -106,7 +106,7 @@ class AvatarMaker:
         """The learner, with the networks of its losses. Raises WeightsError if their weights are not here."""
         if self._learner is None:
             pretrained, settings = self.pretrained, self.settings
-            content, identity = _perceptual(settings, pretrained)
+            content, identity = perceptual_networks(settings, pretrained)
             self._learner = FewShotLearner(
                 settings.fewshot,
                 pretrained.losses,
@@ -138,6 +138,7 @@ class AvatarMaker:
             learned=learned,
             consent=about.consent,
             pupils=self.pretrained.pupils and material.pupils is not None,
+            episodes=self.pretrained.state.episodes,
             id=about.id,
         )
 
@@ -167,9 +168,13 @@ def detector_name(settings: FinetuneSettings, pretrained: Pretrained) -> str:
     return name
 
 
-def _perceptual(
+def perceptual_networks(
     settings: FinetuneSettings, pretrained: Pretrained
 ) -> tuple[PerceptualNetwork, PerceptualNetwork | None]:
+    """Those of L_CNT: what the settings name, else what the model was trained with.
+
+    Raises SettingsError or WeightsError saying what is missing.
+    """
     trained = [str(network["name"]) for network in pretrained.state.perceptual]
     content = settings.perceptual.content or (trained[0] if trained else "")
     identity = settings.perceptual.identity or (trained[1] if len(trained) > 1 else "none")

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from raytalk.clips.analyse import Limits, choose_frames
-from raytalk.clips.episodes import decode
+from raytalk.clips.episodes import decode, resized
 from raytalk.clips.lookup import find_clip
 from raytalk.clips.schema import SPLITS
 from raytalk.clips.sources import VIDEO_SUFFIXES
@@ -132,8 +132,8 @@ def _of_clip(uri: str, clip_id: str, shots: int, resolution: int) -> Material:
             continue
         picture, scale = decoded
         pictures.append(picture)
-        points.append((clip.landmarks[index] + 0.5) * scale - 0.5)
-        pupils.append(np.full((2, 2), math.nan) if clip.pupils is None else (clip.pupils[index] + 0.5) * scale - 0.5)
+        points.append(resized(clip.landmarks[index], scale))
+        pupils.append(np.full((2, 2), math.nan) if clip.pupils is None else resized(clip.pupils[index], scale))
     if not pictures:
         raise FaceError("no usable frame", f"no frame of {source} can be used: choose another clip")
     frames, landmarks = np.stack(pictures), np.stack(points).astype(np.float32)

@@ -6,6 +6,7 @@ import pydantic
 
 from raytalk.config import JobSettings, Settings
 from raytalk.learning.settings import FewShotSettings, PerceptualSettings, SpeedSettings
+from raytalk.storage import path_part
 
 Mode = Literal["FF", "FT"]
 
@@ -79,6 +80,6 @@ class FinetuneSettings(JobSettings):
             raise ValueError("give images= (one person) or people= (a table), one of them")
         if self.people and (self.clip or self.name or self.sheet):
             raise ValueError("clip=, name= and sheet= are for one person: a table has columns for the first two")
-        if self.sheet and not self.sheet.endswith(".png"):
+        if self.sheet and not path_part(self.sheet).endswith(".png"):
             raise ValueError(f"sheet={self.sheet} must end with .png")
         return self

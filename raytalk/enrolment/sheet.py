@@ -20,7 +20,7 @@ def judging_sheet(material: Material, first: Avatar, avatar: Avatar) -> npt.NDAr
     size = material.frames.shape[1]
     rows = {
         "learned from": material.frames[chosen],
-        "drawing": draw_batch(landmarks, size) if pupils is None else draw_batch(landmarks, size, pupils),
+        "drawing": draw_batch(landmarks, size, pupils),
         "feed-forward": first.render(landmarks, pupils=pupils),
     }
     if avatar is not first:

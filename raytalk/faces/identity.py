@@ -4,8 +4,6 @@
 cosine of another network's descriptors (ArcFace): figures made here are no CSIM and rank pictures only.
 """
 
-import importlib.util
-import sys
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -16,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from raytalk.errors import WeightsError
+from raytalk.faces.detector_files import dlib_file
 
 NETWORK = "dlib-resnet"
 NETWORK_FILE = "dlib_face_recognition_resnet_model_v1.dat"
@@ -35,18 +34,7 @@ Descriptor = npt.NDArray[np.float32]
 
 def identity_network() -> Path:
     """The recognition network's file. Raises WeightsError saying how to install it."""
-    package = importlib.util.find_spec("face_recognition_models")
-    folders = [Path(package.origin).parent / "models"] if package and package.origin else []
-    folders += [Path(sys.prefix) / "share/dlib", Path("/usr/share/dlib")]
-    for folder in folders:
-        if (folder / NETWORK_FILE).is_file():
-            if importlib.util.find_spec("dlib") is None:
-                raise WeightsError("comparing faces needs dlib: pip install dlib-bin")
-            return folder / NETWORK_FILE
-    raise WeightsError(
-        f"comparing faces needs {NETWORK_FILE}: pip install dlib-bin face-recognition-models, "
-        f"or put the file into {folders[-2]}"
-    )
+    return dlib_file(NETWORK_FILE, "comparing faces")
 
 
 def upright_face(picture: npt.NDArray[np.uint8], landmarks: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:

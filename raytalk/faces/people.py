@@ -14,12 +14,13 @@ from raytalk.faces.face import Face
 LONGEST_GAP = 1.0
 """seconds out of sight after which somebody is not followed on"""
 
-_JUMP, _SPEED = 0.3, 2.0
-"""how far a head moves between two frames: at once, and per second, in face sizes"""
-_ZOOM, _ZOOM_SPEED = 0.2, 0.7
+JUMP, SPEED = 0.3, 2.0
+"""how far a head moves between two frames: at once, and per second, in face sizes; beyond this it is a scene cut"""
+ZOOM, ZOOM_SPEED = 0.2, 0.7
 """how much its size changes, as a logarithm: at once, and per second"""
-_LONGEST_STEP = 0.5
+LONGEST_STEP = 0.5
 """seconds after which no further movement is allowed for"""
+
 _LOOK = 1.0
 """seconds over which the people in a shot are compared"""
 _START = 0.2
@@ -56,8 +57,8 @@ class Place:
     def step(self, other: "Place", seconds: float) -> float | None:
         """How unlike they are; None if no head gets from one to the other in this time."""
         apart, zoom = self.apart(other), abs(float(np.log(self.size / other.size)))
-        passed = min(max(seconds, 0.0), _LONGEST_STEP)
-        possible = apart <= _JUMP + _SPEED * passed and zoom <= _ZOOM + _ZOOM_SPEED * passed
+        passed = min(max(seconds, 0.0), LONGEST_STEP)
+        possible = apart <= JUMP + SPEED * passed and zoom <= ZOOM + ZOOM_SPEED * passed
         return apart + zoom if possible else None
 
 

@@ -23,7 +23,7 @@ MOST = 32
 """photographs that are learned from; more are refused rather than left out unasked"""
 _LONGEST_SIDE = 1920
 """larger photographs are shrunk, in pixels"""
-_MOST_PIXELS = 200_000_000
+_MOST_PIXELS = 150_000_000
 _COMPARABLE = 0.5
 """a second face counts if it is at least this large beside the first"""
 _INSIDE_SHARE = 0.85

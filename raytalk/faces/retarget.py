@@ -20,6 +20,8 @@ Landmarks = npt.NDArray[np.floating]
 
 _MOST_FRAMES = 48
 """of a track that the person is learned from"""
+_TOGETHER = 1024
+"""frames that are adapted together"""
 _LEAST_SIZE = 1e-3
 """pixels: landmarks that lie closer together show no face"""
 _EYE_RATIO = 0.4, 2.5
@@ -93,12 +95,24 @@ class Adaptation:
         faces = _checked("driver", landmarks, least=0)
         if pupils is not None and np.shape(pupils) != (len(faces), 2, 2):
             raise ValueError(f"pupils must have the shape {[len(faces), 2, 2]}, not {list(np.shape(pupils))}")
-        result = faces.copy()
+        result = np.empty(faces.shape, np.float32)
+        placed = None if pupils is None else np.empty(np.shape(pupils), np.float32)
+        # An hour has 90,000 frames, each of them some hundred points that are computed with.
+        for start in range(0, len(faces), _TOGETHER):
+            part = slice(start, start + _TOGETHER)
+            moved, good = self._piece(faces[part])
+            result[part] = moved
+            if pupils is not None and placed is not None:
+                placed[part] = _pupils(faces[part], moved, np.asarray(pupils[part], np.float64), good)
+        return Adapted(result, placed)
+
+    def _piece(self, faces: Points) -> tuple[Points, npt.NDArray[np.bool_]]:
+        """The faces moved [n, 68, 2], and which of them were [n]."""
         good = sizes(faces) > _LEAST_SIZE
+        moved = faces.copy()
         if good.any():
-            result[good] = self._moved(faces[good])
-        placed = None if pupils is None else _pupils(faces, result, np.asarray(pupils, np.float64), good)
-        return Adapted(result.astype(np.float32), placed)
+            moved[good] = self._moved(faces[good])
+        return moved, good
 
     def _moved(self, faces: Points) -> Points:
         shapes = self._shapes

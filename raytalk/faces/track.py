@@ -2,6 +2,8 @@
 
 import io
 import itertools
+import struct
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,6 +22,11 @@ from raytalk.storage import file_at
 FORMAT = 1
 SUFFIX = ".npz"
 
+_DAMAGES = (
+    ValueError, TypeError, KeyError, OSError, EOFError, MemoryError, RuntimeError, SyntaxError, OverflowError,
+    BadZipFile, zlib.error, struct.error,
+)  # fmt: skip
+"""what reading a damaged .npz raises, depending on which byte is wrong"""
 _CHUNK = 16
 """frames that are in memory together"""
 _LEAST_SEEN = 0.5
@@ -82,7 +89,7 @@ class Track:
         try:
             with np.load(io.BytesIO(place.read(name)), allow_pickle=False) as file:
                 stored = {key: file[key] for key in file.files}
-        except (ValueError, OSError, EOFError, BadZipFile, TypeError) as error:
+        except _DAMAGES as error:
             raise VideoError(f"{uri} cannot be read as a track: {error}; make it again with track=") from None
         return _checked(uri, stored)
 
@@ -276,5 +283,5 @@ def _checked(uri: str, stored: dict[str, npt.NDArray[Any]]) -> Track:
             None if identity is None else identity.astype(np.float32),
             int(stored["missing"]),
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise VideoError(f"{uri} cannot be read as a track: {error}; make it again with track=") from None

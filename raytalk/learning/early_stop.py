@@ -13,9 +13,9 @@ class EarlyStop:
         self.best, self.best_step = learner.miss(images), 0
         self._state = learner.state()
 
-    def looked(self, step: int) -> bool:
-        """Look, if it is time to, after this step (from 1); True if learning had better stop."""
-        if step % self._settings.check_every:
+    def looked(self, step: int, total: int) -> bool:
+        """Look, if it is time to, after this step (from 1) of `total`; True if learning had better stop."""
+        if step % self._settings.check_every and step != total:
             return False
         miss = self._learner.miss(self._images)
         if miss < self.best:

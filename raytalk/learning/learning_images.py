@@ -13,15 +13,10 @@ import torch
 from torch import Tensor
 
 from raytalk.faces.draw import draw_batch
+from raytalk.faces.face_shapes import TWINS
 
 Pictures = npt.NDArray[np.uint8]
 Points = npt.NDArray[np.floating]
-
-MIRRORED = (
-    *range(16, -1, -1), *range(26, 16, -1), *range(27, 31), *range(35, 30, -1), 45, 44, 43, 42, 47, 46, 39, 38, 37, 36,
-    41, 40, *range(54, 47, -1), *range(59, 54, -1), *range(64, 59, -1), *range(67, 64, -1),
-)  # fmt: skip
-"""which landmark of a face becomes landmark 0, 1, ... of its mirror image"""
 
 _MOST = 64
 """images in all; the features of each wait in memory (30 MB at the paper's size in bfloat16)"""
@@ -41,8 +36,7 @@ class LearningImages:
     @classmethod
     def drawn(cls, frames: Pictures, landmarks: Points, pupils: Points | None = None) -> Self:
         """Of crops [T, H, H, 3] uint8 RGB with landmarks [T, 68, 2] and, if they are to be drawn, pupils [T, 2, 2]."""
-        size = frames.shape[1]
-        drawings = draw_batch(landmarks, size) if pupils is None else draw_batch(landmarks, size, pupils)
+        drawings = draw_batch(landmarks, frames.shape[1], pupils)
         return cls(torch.from_numpy(np.ascontiguousarray(frames)), torch.from_numpy(drawings))
 
     def __len__(self) -> int:
@@ -76,7 +70,7 @@ def varied(
             centres.append(centres[index] @ moved[:, :2].T + moved[:, 2])
     if flip:
         pictures += [picture[:, ::-1] for picture in pictures]
-        points += [_mirrored(each, size)[list(MIRRORED)] for each in points]
+        points += [_mirrored(each, size)[list(TWINS)] for each in points]
         centres += [_mirrored(each, size)[::-1] for each in centres]
     if len(pictures) == count:
         return None

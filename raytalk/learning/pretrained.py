@@ -22,7 +22,7 @@ class Pretrained:
     """Networks on the CPU, in evaluation mode."""
 
     uri: str
-    """as it was asked for"""
+    """of the checkpoint, absolute; of a registered model as it was asked for"""
     talker: Talker
     """E and G, averaged over training"""
     discriminator: Discriminator
@@ -47,7 +47,8 @@ def load_pretrained(uri: str, tracking_uri: str = "") -> Pretrained:
             talker, discriminator = Talker(networks), Discriminator(networks)
             for name, module in (("ema", talker), ("discriminator", discriminator)):
                 _fill(place, name, module, folder)
-    return Pretrained(uri, talker.eval(), discriminator.eval(), networks, losses, state, pupils)
+        where = uri if uri.startswith("models:/") else place.uri
+    return Pretrained(where, talker.eval(), discriminator.eval(), networks, losses, state, pupils)
 
 
 def _settings(place: Storage, folder: Path) -> tuple[NetworkSettings, LossSettings, bool]:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from toy import TINY_NETWORKS, RandomContent, face_landmarks, toy_frame
 
-from raytalk.avatar import Avatar, AvatarCard
+from raytalk.avatar import Avatar, AvatarCard, folder
 from raytalk.errors import AvatarError, CheckpointError
 from raytalk.faces.draw import draw_landmarks
 from raytalk.learning.checkpoint import Snapshot, State
@@ -54,7 +54,15 @@ def images(count: int = 3) -> LearningImages:
 
 def card(pretrained: Pretrained, mode: Any) -> AvatarCard:
     networks = pretrained.networks.model_dump()
-    return AvatarCard("Ada", pretrained.state.detector, networks, pretrained.uri, mode, consent="given")
+    episodes = pretrained.state.episodes
+    return AvatarCard(
+        "Ada", pretrained.state.detector, networks, pretrained.uri, mode, consent="given", episodes=episodes
+    )
+
+
+def weights_of(place: str | Path) -> Path:
+    [file] = Path(place).glob("weights-*.safetensors")
+    return file
 
 
 def feed_forward(run: Path) -> Avatar:
@@ -116,10 +124,13 @@ def test_an_avatar_kept_and_loaded_renders_the_same(mode: str, run: Path, tmp_pa
     assert difference.max() <= (0 if mode == "FF" else 2)  # half precision
     np.testing.assert_array_equal(loaded.landmarks, points(3, 1).astype(np.float32))
     np.testing.assert_array_equal(loaded.identity, IDENTITY)
-    assert {file.name for file in Path(place).iterdir()} == {"avatar.json", "weights.safetensors"}
+    assert {file.name for file in Path(place).iterdir()} == {"avatar.json", weights_of(place).name}
     assert [entry.name for entry in (tmp_path / "people").iterdir()] == ["ada"]
     if mode == "FF":
-        assert (Path(place) / "weights.safetensors").stat().st_size < 4000
+        assert weights_of(place).stat().st_size < 4000
+    (Path(place) / "notes.txt").write_text("mine")
+    avatar.save(place)
+    assert {file.name for file in Path(place).iterdir()} == {"avatar.json", "notes.txt", weights_of(place).name}
 
 
 def test_before_the_first_step_fine_tuned_is_feed_forward(run: Path) -> None:
@@ -157,10 +168,10 @@ def test_no_avatar_is_said_so(tmp_path: Path) -> None:
 
 def test_damage_is_said_so(run: Path, tmp_path: Path) -> None:
     fine_tuned(run, 0)[0].save(str(tmp_path / "a"))
-    weights, text = tmp_path / "a" / "weights.safetensors", (tmp_path / "a" / "avatar.json").read_text()
+    weights, text = weights_of(tmp_path / "a"), (tmp_path / "a" / "avatar.json").read_text()
     whole = weights.read_bytes()
     weights.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(AvatarError, match=r"weights\.safetensors cannot be read.*make the avatar again"):
+    with pytest.raises(AvatarError, match=r"weights-.*\.safetensors cannot be read.*make the avatar again"):
         Avatar.load(str(tmp_path / "a"))
     weights.unlink()
     with pytest.raises(AvatarError, match="make the avatar again"):
@@ -170,6 +181,7 @@ def test_damage_is_said_so(run: Path, tmp_path: Path) -> None:
         (text[: len(text) // 2], "cannot be read"),
         (json.dumps(json.loads(text) | {"format": 99}), "has format 99; this version reads format 2"),
         (json.dumps(json.loads(text) | {"mode": "XX"}), "mode is 'XX'"),
+        (json.dumps(json.loads(text) | {"weights": "../../secret"}), "cannot be read: weights is"),
         (json.dumps(json.loads(text) | {"networks": {"resolution": 33}}), "cannot be read"),
         (json.dumps(json.loads(text) | {"networks": TINY_NETWORKS | {"min_channels": 16}}), "does not fit"),
     ):
@@ -189,6 +201,30 @@ def test_a_feed_forward_avatar_needs_its_checkpoint(run: Path, tmp_path: Path) -
     np.testing.assert_array_equal(
         Avatar.load(str(tmp_path / "a"), pretrained=known).render(points()), avatar.render(points())
     )
+
+
+def test_a_model_that_has_learned_on_is_another(run: Path, tmp_path: Path) -> None:
+    feed_forward(run).save(str(tmp_path / "a"))
+    known = load_pretrained(str(run))
+    later = replace(known, state=replace(known.state, episodes=16))
+    with pytest.raises(CheckpointError, match="after 8 episodes, this one after 16"):
+        Avatar.load(str(tmp_path / "a"), pretrained=later)
+    other = replace(known, networks=known.networks.model_copy(update={"adain_blocks": 2}))
+    with pytest.raises(CheckpointError, match="is not the model"):
+        Avatar.load(str(tmp_path / "a"), pretrained=other)
+
+
+def test_a_reader_meets_one_version_or_the_other(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The avatar is replaced between the reading of its card and that of its weights."""
+    place = str(tmp_path / "a")
+    feed_forward(run).save(place)
+    first = folder.read_marker(Storage(place))
+    learned = fine_tuned(run, 1)[0]
+    learned.save(place)
+    seen = iter([first])
+    real = folder.read_marker
+    monkeypatch.setattr(folder, "read_marker", lambda storage: next(seen, None) or real(storage))
+    assert Avatar.load(place).card == learned.card
 
 
 def test_avatars_of_one_model_share_its_generator(run: Path) -> None:

@@ -159,20 +159,18 @@ def test_recordings_are_replayed_for_whoever_asks() -> None:
 
 @pytest.mark.gpu
 def test_recordings_are_freed_with_the_avatar() -> None:
-    def make() -> Avatar:
-        avatar = wide_avatar().to("cuda")
-        avatar.render(landmarks(8, 64), 8)
-        return avatar
+    """Not all memory comes back: cuBLAS keeps a workspace for each of PyTorch's 32 streams once it was used."""
+    from raytalk.avatar.engines.graphs import _Lane
 
-    make()  # libraries keep some memory for themselves
-    gc.collect()
-    torch.cuda.empty_cache()
-    before = torch.cuda.memory_reserved()
-    for _ in range(3):
-        make()
-    gc.collect()
-    torch.cuda.empty_cache()
-    assert torch.cuda.memory_reserved() <= before
+    def lanes() -> int:
+        gc.collect()
+        return sum(isinstance(each, _Lane) for each in gc.get_objects())
+
+    avatar = random_avatar().to("cuda")
+    avatar.render(landmarks(8), 8)
+    assert lanes() > 0
+    del avatar
+    assert lanes() == 0
 
 
 @pytest.mark.gpu

@@ -81,7 +81,8 @@ def avatars(tmp_path_factory: pytest.TempPathFactory) -> Path:
         torch.from_numpy(np.stack([draw_landmarks(face, 32) for face in faces])),
     )
     embedding = embed(pretrained.talker, images)
-    card = AvatarCard("Ada", "dlib", pretrained.networks.model_dump(), pretrained.uri, "FF", consent="given")
+    networks, episodes = pretrained.networks.model_dump(), pretrained.state.episodes
+    card = AvatarCard("Ada", "dlib", networks, pretrained.uri, "FF", consent="given", episodes=episodes)
     narrow = (faces - 16) * [0.85, 1] + 16
     for name, own, landmarks, identity in (
         ("ada", card, narrow, None),

@@ -7,14 +7,16 @@ import cv2
 import numpy as np
 import pytest
 from skimage import data
+from toy import face_landmarks
 
 from raytalk.avatar import Avatar
 from raytalk.driving import choice
-from raytalk.driving.choice import describe_portrait, rank, table
+from raytalk.driving.choice import Candidate, describe_portrait, rank, table
 from raytalk.errors import FaceError, SettingsError, VideoError
 from raytalk.faces.detect import make_detector
 from raytalk.faces.face import Face
 from raytalk.faces.identity import describe
+from raytalk.faces.track import Track
 from raytalk.faces.video import read_frames, write_video
 
 from .conftest import LevelDetector, frames
@@ -100,6 +102,34 @@ def test_the_job_drives_by_the_best(
     assert f"driver: video {candidates / 'left.mp4'}" in said
     with pytest.raises(SettingsError, match="keeps no descriptor of the person: give portrait=IMAGE"):
         drive(drivers=str(candidates))
+
+
+def test_rendered_tracks_drive_a_rendered_avatar_whichever_detector_judges_them(
+    drive: Callable[..., Path], avatars: Path, tmp_path: Path, detector: LevelDetector,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    (tmp_path / "tracks").mkdir()
+    for name, shift in (("one", 0), ("other", 9)):
+        faces = np.stack([face_landmarks(60) + np.float32(shift + step) for step in range(4)])
+        Track(faces, np.arange(4) / 25, 25, "rendered", 96, 80, name).save(str(tmp_path / "tracks" / f"{name}.npz"))
+    write_video(tmp_path / "tracks" / "film.mp4", frames(4), 25, crf=1)
+    cv2.imwrite(str(tmp_path / "portrait.png"), frames(1)[0])
+    given = {"avatar": str(avatars / "rendered"), "drivers": str(tmp_path / "tracks")}
+    monkeypatch.setattr(
+        detector, "detect", lambda shown: [[Face(np.zeros(4, np.float32), face_landmarks(32), 1.0)] for _ in shown]
+    )
+    made = drive(**given, portrait=str(tmp_path / "portrait.png"))
+    assert len(list(read_frames(made))) == 4
+    ranked = rank(
+        [str(tmp_path / "tracks" / name) for name in ("film.mp4", "one.npz")],
+        Avatar.load(str(avatars / "rendered")), PERSON, detector, frames=2,
+    )  # fmt: skip
+    assert [Path(tried.uri).name for tried in ranked] == ["one.npz", "film.mp4"]
+    assert "the driver's are of dlib" in ranked[1].reason
+
+
+def test_the_table_names_drivers_without_their_query() -> None:
+    assert table([Candidate("s3://b/d/one.mp4?scheme=http", 0.5, 1, 1)]).endswith("one.mp4")
 
 
 def test_nothing_is_chosen_where_no_output_shows_a_face(

@@ -2,7 +2,8 @@
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -12,7 +13,9 @@ import pytest
 from toy import toy_clip
 
 from raytalk.avatar import Avatar
+from raytalk.clips.analyse import decode_jpeg
 from raytalk.clips.schema import clips_to_table, write_table
+from raytalk.driving.drivers import open_driver
 from raytalk.driving.settings import PuppeteerSettings
 from raytalk.errors import AvatarError, ClipsError, FaceError, RaytalkError, SettingsError, StorageError, VideoError
 from raytalk.faces.crop import square_map, steady_squares, to_crop
@@ -187,6 +190,70 @@ def test_everything_in_an_object_store(
     assert (tmp_path / "again.mp4").read_bytes() == local
 
 
+@pytest.mark.s3
+def test_uris_with_a_query(
+    drive: Drive, video: Path, tmp_path: Path, s3_server: str, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local = drive(driver=str(video)).read_bytes()
+    store = Storage(s3_server)
+    store.write("in/talk.mp4", video.read_bytes())
+    monkeypatch.delenv("AWS_ENDPOINT_URL_S3")
+    query = "?endpoint_override={2}&scheme={0}".format(*s3_endpoint.partition("://"))
+    drive(
+        driver=f"{s3_server}/in/talk.mp4{query}",
+        output=f"{s3_server}/ada.mp4{query}",
+        track=f"{s3_server}/out/t.npz{query}",
+        sheet=f"{s3_server}/out/sheet.png{query}",
+    )
+    drive(driver=f"{s3_server}/out/t.npz{query}", output=f"{s3_server}/pictures/{query}")
+    assert store.read("ada.mp4") == local
+    assert [entry.path for entry in store.entries("out")] == ["out/sheet.png", "out/t.npz"]
+    assert len(store.entries("pictures")) == 20
+    with pytest.raises(SettingsError, match="would be lost"):
+        drive(driver=str(video), output=f"{s3_server}/new/{query}", track=f"{s3_server}/new/t.npz{query}")
+    with pytest.raises(StorageError, match="is a whole bucket: give a new folder in it"):
+        drive(driver=str(video), output=f"{s3_server}/{query}")
+
+
+def spoilt(folder: Path, landmarks: Sequence[int] = (), pictures: Sequence[int] = ()) -> str:
+    """A clip of eight frames, some of them without landmarks, some without a picture."""
+    clip = toy_clip(0, frames=8)
+    for number in landmarks:
+        clip.landmarks[number, 30] = np.nan
+    jpegs = [b"no picture" if number in pictures else data for number, data in enumerate(clip.frames)]
+    write_table(Storage(str(folder)), "val/part.parquet", clips_to_table([replace(clip, frames=jpegs)]))
+    return f"{folder}#clip={clip.clip_id}"
+
+
+def test_frames_of_a_clip_without_landmarks_are_left_out(drive: Drive, tmp_path: Path) -> None:
+    driver = open_driver(spoilt(tmp_path / "clips", landmarks=[0, 4]), tmp_path)
+    clip = toy_clip(0, frames=8)
+    assert driver.track is not None
+    assert driver.frames is not None
+    np.testing.assert_allclose(driver.track.landmarks, clip.landmarks[[1, 2, 3, 5, 6, 7]])
+    np.testing.assert_allclose(driver.track.times * driver.fps, [0, 1, 2, 4, 5, 6])
+    shown = [frame.image for frame in driver.frames.read()]
+    for number, frame in zip([1, 2, 3, 5, 6, 7], shown, strict=True):
+        np.testing.assert_array_equal(frame, decode_jpeg(clip.frames[number]))
+    made = drive(driver=driver.source, side_by_side=True)
+    assert pixels(made).shape == (7, 32, 96, 3)
+    with pytest.raises(ClipsError, match="the landmarks of 3 of 8 frames are finite numbers; half of them are needed"):
+        drive(driver=spoilt(tmp_path / "worse", landmarks=range(5)))
+
+
+def test_a_broken_picture_leaves_a_clip_a_driver(drive: Drive, tmp_path: Path) -> None:
+    driver = spoilt(tmp_path / "clips", pictures=[0, 3])
+    opened = open_driver(driver, tmp_path)
+    assert opened.track is not None
+    assert opened.size == (32, 32)
+    assert opened.track.identity is not None
+    assert pixels(drive(driver=driver)).shape == (8, 32, 32, 3)
+    with pytest.raises(VideoError, match="frame 0 is no picture: leave out side_by_side= and sheet=, which show it"):
+        drive(driver=driver, side_by_side=True)
+    with pytest.raises(VideoError, match="is no picture"):
+        drive(driver=spoilt(tmp_path / "worse", pictures=range(8)))
+
+
 def test_pupils_drive_an_avatar_that_knows_them(drive: Drive, avatars: Path, tmp_path: Path) -> None:
     clip = toy_clip(0, frames=4)
     eyes = np.stack([clip.landmarks[:, 36:42].mean(axis=1), clip.landmarks[:, 42:48].mean(axis=1)], axis=1)
@@ -302,6 +369,44 @@ def test_an_output_that_cannot_be_written_is_found_before_the_work(
     assert detector.frames == 0
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"output": "{0}/out/", "track": "{0}/out/t.npz"}, r"track=.*t\.npz would be lost, because output="),
+        ({"output": "{0}/out/", "sheet": "{0}/out/deep/s.png"}, r"sheet=.*s\.png would be lost, because output="),
+        ({"output": "{0}/t.npz/", "track": "{0}/t.npz"}, "would be lost"),
+        ({"output": "{0}/talk.mp4"}, r"output=.*talk\.mp4 would replace .*talk\.mp4, which is needed"),
+        ({"output": "{0}/new/../talk.mp4"}, "would replace"),
+        ({"output": "{0}/link/talk.mp4"}, "would replace"),
+        ({"output": "file://{0}/talk.mp4"}, "would replace"),
+        ({"driver": "{0}/t.npz", "track": "{0}/t.npz"}, r"track=.*t\.npz would replace"),
+        ({"driver": "{0}/face.png", "sheet": "{0}/face.png"}, r"sheet=.*face\.png would replace"),
+        ({"driver": "", "drivers": "{0}", "output": "{0}/talk.mp4"}, "would replace"),
+        (
+            {"driver": "", "drivers": "{0}", "portrait": "{0}/p.png", "sheet": "{0}/p.png"},
+            r"sheet=.*p\.png would replace",
+        ),
+    ],
+)
+def test_nothing_that_is_needed_is_replaced(
+    drive: Drive, video: Path, tmp_path: Path, detector: LevelDetector, given: dict[str, str], said: str
+) -> None:
+    (tmp_path / "link").symlink_to(tmp_path)
+    kept = video.read_bytes()
+    with pytest.raises(SettingsError, match=said):
+        drive(**{"driver": str(video)} | {key: value.format(tmp_path) for key, value in given.items()})
+    assert detector.frames == 0
+    assert video.read_bytes() == kept
+
+
+def test_the_video_of_a_kept_track_is_not_replaced(drive: Drive, video: Path, tmp_path: Path) -> None:
+    drive(driver=str(video), track=str(tmp_path / "t.npz"))
+    kept = video.read_bytes()
+    with pytest.raises(SettingsError, match=r"output=.*talk\.mp4 would replace the driver's own video"):
+        drive(driver=str(tmp_path / "t.npz"), output=str(video))
+    assert video.read_bytes() == kept
+
+
 def test_a_driver_that_changed_since_its_track_was_kept(drive: Drive, video: Path, tmp_path: Path) -> None:
     drive(driver=str(video), track=str(tmp_path / "t.npz"))
     write_video(video, frames(10), 25)
@@ -322,6 +427,7 @@ def test_a_driver_that_changed_since_its_track_was_kept(drive: Drive, video: Pat
         ({"driver": "a", "output": "x.avi"}, r"output=x\.avi must end with \.mp4"),
         ({"driver": "a", "sheet": "x.jpg"}, r"sheet=x\.jpg must end with \.png"),
         ({"driver": "a", "track": "x.mp4"}, r"track=x\.mp4 must end with \.npz"),
+        ({"driver": "a", "output": "s3://b/x.avi?y=.mp4"}, r"output=s3://b/x\.avi\?y=\.mp4 must end with \.mp4"),
         ({"driver": "a", "adapt": "maybe"}, "adapt=maybe"),
     ],
 )

@@ -17,7 +17,9 @@ from raytalk.avatar import Avatar
 from raytalk.enrolment.crowd import finetune_table
 from raytalk.enrolment.finetune import finetune
 from raytalk.enrolment.settings import FinetuneSettings
-from raytalk.errors import RaytalkError, SettingsError, StorageError
+from raytalk.enrolment.room import room_on
+from raytalk.errors import RaytalkError, SettingsError
+from raytalk.storage import Storage
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -64,11 +66,30 @@ def test_feed_forward_alone_and_fine_tuned_later(run: Path, clips: Path, tmp_pat
     assert Avatar.load(str(place)).card.id != made.id
 
 
-def test_a_folder_with_something_else_is_left_alone(run: Path, clips: Path, tmp_path: Path) -> None:
+def test_what_else_lies_there_stays_and_what_a_killed_job_left_goes(run: Path, clips: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine")
-    with pytest.raises(StorageError, match="not empty and no avatar"):
-        finetune(settings(run, tmp_path, images=str(clips), clip="person1/video0/0"))
+    (tmp_path / "weights-0123456789ab.safetensors").write_bytes(b"half")
+    finetune(settings(run, tmp_path, images=str(clips), clip="person1/video0/0"))
+    assert Avatar.load(str(tmp_path)).card.mode == "FT"
     assert (tmp_path / "mine.txt").read_text() == "mine"
+    assert len(list(tmp_path.glob("weights-*"))) == 1
+
+
+def test_a_fine_tuned_avatar_is_not_replaced_by_a_feed_forward_one(run: Path, clips: Path, tmp_path: Path) -> None:
+    of = {"images": str(clips), "clip": "person1/video0/0"}
+    finetune(settings(run, tmp_path, **of))
+    finetune(settings(run, tmp_path, mode="FF", **of))
+    assert Avatar.load(str(tmp_path)).card.mode == "FT"
+
+
+@pytest.mark.s3
+def test_in_an_object_store(run: Path, clips: Path, s3_server: str) -> None:
+    place = f"{s3_server}/people/ada"
+    finetune(settings(run, place, images=str(clips), clip="person1/video0/0", sheet=f"{s3_server}/ada.png"))  # type: ignore[arg-type]
+    assert Avatar.load(place).card.mode == "FT"
+    entries = [entry.path for entry in Storage(place).entries()]
+    assert len(entries) == 2
+    assert Storage(s3_server).read("ada.png")[:4] == b"\x89PNG"
 
 
 @pytest.mark.parametrize(
@@ -139,3 +160,26 @@ def test_somebody_whose_worker_dies_is_begun_anew(run: Path, clips: Path, tmp_pa
     assert [result.state for result in results] == ["ready", "ready"]
     for name in ("ada", "bob"):
         assert Avatar.load(str(tmp_path / "out" / name)).card.learned["steps"] == 150
+
+
+@pytest.mark.parametrize(
+    ("nodes", "words", "expected"),
+    [
+        ([{"CPU": 2}], {}, (1, 0, 2)),
+        ([{"CPU": 8}], {}, (4, 0, 2)),
+        ([{"CPU": 2}] * 8, {}, (1, 0, 16)),
+        ([{"CPU": 16, "GPU": 2}, {"CPU": 4}], {}, (1, 1, 2)),
+        ([{"CPU": 1, "GPU": 4}], {}, (1, 1, 1)),
+        ([{"CPU": 16, "GPU": 2}], {"table.gpus_per_person": 0.4}, (1, 0.4, 4)),
+        ([{"CPU": 16, "GPU": 2}], {"device": "cpu"}, (4, 0, 4)),
+        ([{"CPU": 3}, {"CPU": 3}], {"table.cpus_per_person": 2}, (2, 0, 2)),
+    ],
+)
+def test_room(nodes: list[dict[str, float]], words: dict[str, Any], expected: tuple[float, float, int]) -> None:
+    assert room_on(nodes, settings(Path("run"), Path("out"), people="p.csv", **words)) == expected
+
+
+@pytest.mark.parametrize("words", [{"table.cpus_per_person": 3}, {"device": "cuda"}, {"table.gpus_per_person": 1}])
+def test_no_room(words: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError, match="nobody can be learned with"):
+        room_on([{"CPU": 2}, {"CPU": 2}], settings(Path("run"), Path("out"), people="p.csv", **words))

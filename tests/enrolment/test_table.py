@@ -30,6 +30,8 @@ def test_columns_that_are_not_there_have_defaults(tmp_path: Path) -> None:
         ("name,images\n", "names nobody"),
         ("name,images\nAda,\n", "line 2: name and images must not be empty"),
         ("name,images,mode\nAda,/a,fast\n", "line 2: mode is 'fast'"),
+        ("name,images,consent\nAda,/a,by letter, 3 May\n", "line 2: more cells than columns"),
+        ("name,images\n\n\nAda,\n", "line 4: name and images must not be empty"),
         ("name,images\nAda,/a\nADA,/b\n", "lines 2 and 3: both would be kept as 'ada'"),
         ("name,images\n李,/a\n", "line 2: '李' cannot name a folder; give a column id"),
         ("id,name,images\n../x,Ada,/a\n", "'../x' cannot name a folder"),

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from raytalk.faces.face_fit import Frames
-from raytalk.faces.face_shapes import LIDS, MIRROR, TWINS, load_face_shapes
+from raytalk.faces import retarget
+from raytalk.faces.face_fit import Frames, Likeness, fit_frames
+from raytalk.faces.face_shapes import LIDS, MIRROR, TWINS, FaceShapes, load_face_shapes
 from raytalk.faces.retarget import Adaptation, adapt, learn_face
 
 SHAPES = load_face_shapes()
@@ -135,6 +136,28 @@ def test_frames_one_by_one_give_what_the_track_gives() -> None:
     whole = adaptation.apply(track).landmarks
     single = np.concatenate([adaptation.apply(track[index : index + 1]).landmarks for index in (0, 70, 139)])
     np.testing.assert_allclose(single, whole[[0, 70, 139]], atol=1e-3)
+
+
+def test_a_long_track_is_adapted_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    track = seen(person(10), played(10, 100))
+    track[45] = 7.0
+    pupils = track[:, [36, 42]] + 2.0
+    adaptation = Adaptation(learn_face(track), learn_face(seen(person(11), played(11, 2))))
+    whole = adaptation.apply(track, pupils)
+    most = 0
+
+    def watched(shapes: FaceShapes, likeness: Likeness, faces: np.ndarray) -> Frames:
+        nonlocal most
+        most = max(most, len(faces))
+        return fit_frames(shapes, likeness, faces)
+
+    monkeypatch.setattr(retarget, "fit_frames", watched)
+    monkeypatch.setattr(retarget, "_TOGETHER", 32)
+    pieces = adaptation.apply(track, pupils)
+    assert most == 32
+    np.testing.assert_allclose(pieces.landmarks, whole.landmarks, atol=1e-3)
+    assert pieces.pupils is not None
+    np.testing.assert_allclose(pieces.pupils, whole.pupils, atol=1e-3)
 
 
 def test_the_result_moves_turns_and_grows_with_the_track() -> None:

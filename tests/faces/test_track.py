@@ -8,9 +8,11 @@ import pytest
 from toy import face_landmarks
 
 from raytalk.errors import FaceError, StorageError, VideoError
+from raytalk.faces.crop import steady_squares
 from raytalk.faces.detect import make_detector
 from raytalk.faces.face import Face
 from raytalk.faces.identity import SAME_PERSON_MEANS, describe, distance
+from raytalk.faces.people import cuts
 from raytalk.faces.track import Track, follow, rate_of
 from raytalk.faces.video import TimedFrame, probe, read_frames
 
@@ -213,6 +215,20 @@ def test_what_is_no_track_is_said_so(tmp_path: Path) -> None:
         Track.load(str(file))
 
 
+def test_a_damaged_track_is_said_so_whichever_byte_is_wrong(tmp_path: Path) -> None:
+    file = tmp_path / "t.npz"
+    a_track().save(str(file))
+    whole = file.read_bytes()
+    refused = 0
+    for place in range(0, len(whole), 3):
+        file.write_bytes(whole[:place] + bytes([whole[place] ^ 0x55]) + whole[place + 1 :])
+        try:
+            Track.load(str(file))
+        except VideoError:
+            refused += 1
+    assert refused > 0.5 * len(whole) / 3
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -242,6 +258,15 @@ def test_other_times_of_a_track() -> None:
 def test_nothing_lies_between_two_scenes() -> None:
     jumping = a_track(landmarks=np.stack([face(x).landmarks for x in (100, 101, 300, 301)]))
     np.testing.assert_allclose(xs(jumping.at(np.array([0.12, 0.18]))), [101, 300], atol=0.01)
+
+
+@pytest.mark.parametrize(("growth", "cut"), [(0.33, False), (0.35, True)])
+def test_a_cut_is_one_for_tracks_and_for_squares_alike(growth: float, cut: bool) -> None:
+    """A fifth of a second allows a zoom of .2 + .2 * .7."""
+    landmarks = np.stack([face(100).landmarks, face(100, size=80 * np.exp(growth)).landmarks])
+    times = np.array([0.0, 0.2])
+    squares = steady_squares(landmarks, times)
+    assert cuts(landmarks, times)[1] == (squares[0, 2] != squares[1, 2]) == cut
 
 
 def test_a_real_clip(carphone: Path) -> None:

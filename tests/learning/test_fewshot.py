@@ -72,7 +72,7 @@ def test_the_embedding_is_the_mean_over_the_images() -> None:
 def test_everything_of_the_person_moves_and_nothing_else() -> None:
     talker, discriminator = networks()
     given = copy.deepcopy((talker.state_dict(), discriminator.state_dict()))
-    made = learner(made=(talker, discriminator))
+    made = learner(made=(talker, discriminator), discriminator_steps=2, beta1=0.0)
     before = snapshot(made)
     for _ in range(3):
         made.step(torch.arange(4))
@@ -169,7 +169,7 @@ def test_learning_ends_when_the_report_says_so() -> None:
 def test_the_best_state_on_images_kept_aside_is_kept() -> None:
     made = learner(count=4, steps=400, generator_rate=2e-2, check_every=5, patience=2)
     watch = EarlyStop(made, images(2, person=8))  # somebody else: learning leads away from them sooner or later
-    assert made.learn(lambda number, _, __: watch.looked(number)) < 400
+    assert made.learn(lambda number, _, __: watch.looked(number, 400)) < 400
     worse = made.miss(images(2, person=8))
     watch.restore()
     assert made.miss(images(2, person=8)) == pytest.approx(watch.best, rel=1e-5)
@@ -182,3 +182,13 @@ def test_the_best_state_on_images_kept_aside_is_kept() -> None:
 )
 def test_which_images_are_kept_aside(count: int, hold_out: int, aside: list[int]) -> None:
     assert kept_aside(count, FewShotSettings(hold_out=hold_out)) == aside
+
+
+def test_the_last_step_is_looked_at_too() -> None:
+    made = learner(count=4, steps=10, generator_rate=1e-3)  # fewer than check_every
+    watch = EarlyStop(made, images())
+    made.learn(lambda number, total, _: watch.looked(number, total))
+    assert watch.best_step == 10
+    after = made.render(images().drawings)
+    watch.restore()
+    torch.testing.assert_close(made.render(images().drawings), after, atol=0, rtol=0)

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from toy import face_landmarks
 
-from raytalk.learning.learning_images import MIRRORED, LearningImages, varied
+from raytalk.faces.face_shapes import TWINS
+from raytalk.learning.learning_images import LearningImages, varied
 
 
 def dotted(points: np.ndarray, size: int) -> np.ndarray:
@@ -22,15 +23,15 @@ def people(count: int, size: int = 128) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_a_mirrored_mirror_is_the_first() -> None:
-    order = np.array(MIRRORED)
-    assert sorted(MIRRORED) == list(range(68))
+    order = np.array(TWINS)
+    assert sorted(TWINS) == list(range(68))
     np.testing.assert_array_equal(order[order], np.arange(68))
 
 
 def test_a_mirror_image_has_the_same_layout() -> None:
     """The toy face is symmetric: mirrored about its own middle it is itself, point by point."""
     face = face_landmarks(128).astype(np.float64)
-    mirrored = (face * [-1, 1] + [2 * 64, 0])[list(MIRRORED)]
+    mirrored = (face * [-1, 1] + [2 * 64, 0])[list(TWINS)]
     assert np.abs(mirrored - face)[:36].max() < 1e-3
     assert np.abs(mirrored - face).max() < 128 * 0.06  # eyes and mouth are drawn from one side on
 
