@@ -150,8 +150,8 @@ def _check_model(card: AvatarCard, pretrained: Pretrained) -> None:
     networks, episodes = pretrained.networks.model_dump(mode="json"), pretrained.state.episodes
     if networks != NetworkSettings(**card.networks).model_dump(mode="json") or episodes != card.episodes:
         raise CheckpointError(
-            f"{pretrained.uri} is not the model that {card.name} was made from (after {card.episodes:,} episodes, this one "
-            f"after {episodes:,}): give that checkpoint, or make the avatar again"
+            f"{pretrained.uri} is not the model that {card.name} was made from (after {card.episodes:,} episodes, this "
+            f"one after {episodes:,}): give that checkpoint, or make the avatar again"
         )
 
 
