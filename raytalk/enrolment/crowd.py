@@ -14,8 +14,8 @@ import torch
 from raytalk.command import absolute_uri
 from raytalk.connect import StorageEnvironment, connect, storage_environment
 from raytalk.console import Console, console
-from raytalk.enrolment.finetune import already_there, make_one
 from raytalk.enrolment.maker import About, AvatarMaker, detector_name, perceptual_networks
+from raytalk.enrolment.one import already_there, make_one
 from raytalk.enrolment.room import room_for
 from raytalk.enrolment.settings import FinetuneSettings
 from raytalk.enrolment.table import Row, read_table
