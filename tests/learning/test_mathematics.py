@@ -99,7 +99,6 @@ def test_losses_and_gradients(networks: dict[str, int], precision: str, monkeypa
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
 @pytest.mark.parametrize("graphs", [False, True])
 @pytest.mark.parametrize("fused", [False, True])
