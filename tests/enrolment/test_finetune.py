@@ -153,13 +153,13 @@ def test_somebody_whose_worker_dies_is_begun_anew(run: Path, clips: Path, tmp_pa
 
     killer = threading.Thread(target=kill)
     killer.start()
-    more = {"fewshot.steps": 150, "table.cpus_per_person": 1}
+    more = {"fewshot.steps": 60, "table.cpus_per_person": 1}
     results = finetune_table(settings(run, tmp_path / "out", people=str(table), **more))
     killer.join()
     assert killed
     assert [result.state for result in results] == ["ready", "ready"]
     for name in ("ada", "bob"):
-        assert Avatar.load(str(tmp_path / "out" / name)).card.learned["steps"] == 150
+        assert Avatar.load(str(tmp_path / "out" / name)).card.learned["steps"] == 60
 
 
 @pytest.mark.parametrize(
