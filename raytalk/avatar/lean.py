@@ -14,7 +14,7 @@ from raytalk.learning.meta import to_unit
 from raytalk.networks.blocks import DownBlock, InstanceNormRelu, SelfAttention
 from raytalk.networks.generator import Generator
 from raytalk.networks.operations import norm_relu
-from raytalk.networks.spectral import Convolution, padded
+from raytalk.networks.spectral import Convolution, convolved
 
 
 class Lean(nn.Module):
@@ -68,7 +68,7 @@ class Kernel(nn.Module):
         weight = layer.make_kernel(dtype).to(memory_format=torch.channels_last)
         self.register_buffer("weight", weight)
         self.register_buffer("bias", None if layer.bias is None else layer.bias.detach().clone())
-        self.step, self.channels_out, self.size = layer.step, layer.channels_out, layer.size
+        self.step, self.channels_out = layer.step, layer.channels_out
 
     def kernel(self, dtype: torch.dtype) -> Tensor:
         """What it multiplies with."""
@@ -81,15 +81,7 @@ class Kernel(nn.Module):
 
     def bare(self, x: Tensor) -> Tensor:
         """The same without the bias."""
-        weight = self.weight
-        x = padded(x, weight.shape[0] if self.step == "up" else weight.shape[1])
-        if self.step == "up":
-            y = F.conv_transpose2d(x, weight, stride=2, padding=1)
-        elif self.step == "down":
-            y = F.conv2d(x, weight, stride=2, padding=1)
-        else:
-            y = F.conv2d(x, weight, padding=self.size // 2)
-        return y if y.shape[1] == self.channels_out else y[:, : self.channels_out]
+        return convolved(x, self.weight, self.step, self.channels_out)
 
 
 class Norm(nn.Module):

@@ -13,14 +13,12 @@ from raytalk.clips.sources import Source
 from raytalk.errors import FaceError
 from raytalk.faces.crop import crop_frames
 from raytalk.faces.face import Face, LandmarkDetector
-from raytalk.faces.video import TimedFrame, probe, sample_frames
+from raytalk.faces.video import LONGEST_SIDE, TimedFrame, probe, sample_frames
 
 JPEG_QUALITY = 95
 
 _CANDIDATES = 1.5
 """frames looked at per frame kept: some will have no usable face"""
-_LONGEST_SIDE = 1920
-"""larger frames are shrunk on decoding, in pixels: a clip's frames are in memory together"""
 _COMPARABLE = 0.5
 """a second face counts if it is at least this large beside the first"""
 _TWO_FACES_SHARE = 0.25
@@ -44,7 +42,7 @@ def analyse_video(path: Path, source: Source, split: Split, detector: LandmarkDe
     Raises VideoError if the video cannot be read and FaceError, with the reason, if its faces cannot be used.
     """
     info = probe(path)
-    frames = sample_frames(path, math.ceil(limits.frames_per_clip * _CANDIDATES), _LONGEST_SIDE, threads=1)
+    frames = sample_frames(path, math.ceil(limits.frames_per_clip * _CANDIDATES), LONGEST_SIDE, threads=1)
     shrunk = max(info.width, info.height) / max(frames[0].image.shape[:2])
     kept = choose_frames(frames, detector.detect([frame.image for frame in frames]), limits, shrunk)
     times = np.array([frames[index].time for index, _ in kept])

@@ -7,10 +7,7 @@ from typing import Protocol
 
 from raytalk.errors import FaceError, VideoError
 from raytalk.faces.photographs import Photograph, read_photograph
-from raytalk.faces.video import Frame, TimedFrame, read_frames, sample_frames
-
-LONGEST_SIDE = 1920
-"""frames are looked at in at most this size, in pixels"""
+from raytalk.faces.video import LONGEST_SIDE, Frame, TimedFrame, read_frames, sample_frames
 
 
 class Frames(Protocol):

@@ -5,14 +5,11 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-import torch
-
 from raytalk.avatar import Avatar
 from raytalk.clips.schema import RENDERED
 from raytalk.command import absolute_uri
 from raytalk.driving.choice import describe_portrait, rank, table
 from raytalk.driving.drivers import CLIP_MARK, Driver, list_drivers, open_driver
-from raytalk.driving.frames import LONGEST_SIDE
 from raytalk.driving.judging import Sheet, beside, driver_crops
 from raytalk.driving.motion import Motion, check_detector, motion_of, needs_adaptation
 from raytalk.driving.output import check_apart, check_writable, write_frames
@@ -22,7 +19,8 @@ from raytalk.errors import FaceError, SettingsError, VideoError
 from raytalk.faces.detect import AUTO, make_detector, resolve_detector
 from raytalk.faces.face import LandmarkDetector
 from raytalk.faces.track import Track, follow
-from raytalk.faces.video import Frame
+from raytalk.faces.video import LONGEST_SIDE, Frame
+from raytalk.learning.meta import choose_device
 from raytalk.learning.pretrained import load_pretrained
 from raytalk.storage import file_at
 
@@ -39,7 +37,7 @@ def puppeteer(settings: PuppeteerSettings) -> None:
     check_writable(settings.output)
     for uri in filter(None, (settings.track, settings.sheet)):
         check_writable(uri)
-    device = _device(settings.device)
+    device = choose_device(settings.device).type
     avatar = _load(settings).to(device)
     say(f"avatar: {avatar.card.name} ({avatar.card.mode}, {avatar.card.resolution} px, {avatar.card.detector})")
     detector = _Detector(settings, avatar, device)
@@ -86,12 +84,6 @@ class _Detector:
     def _name(self) -> str:
         own = self._avatar.card.detector
         return resolve_detector(self._settings.detector or (own if own != RENDERED else AUTO))
-
-
-def _device(wanted: str) -> str:
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise SettingsError("device=cuda, but there is no GPU here: give device=cpu")
-    return "cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu"
 
 
 def _load(settings: PuppeteerSettings) -> Avatar:

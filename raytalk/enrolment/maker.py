@@ -20,7 +20,7 @@ from raytalk.faces.face import LandmarkDetector
 from raytalk.learning.early_stop import EarlyStop, kept_aside
 from raytalk.learning.fewshot import FewShotLearner, embed
 from raytalk.learning.learning_images import LearningImages, varied
-from raytalk.learning.meta import arithmetic
+from raytalk.learning.meta import arithmetic, choose_device
 from raytalk.learning.pretrained import Pretrained
 from raytalk.networks.perceptual import PerceptualNetwork, load_perceptual
 
@@ -141,13 +141,6 @@ class AvatarMaker:
             episodes=self.pretrained.state.episodes,
             id=about.id,
         )
-
-
-def choose_device(name: str) -> torch.device:
-    """auto: a GPU if there is one. Raises SettingsError for cuda without one."""
-    if name == "cuda" and not torch.cuda.is_available():
-        raise SettingsError("device=cuda, but PyTorch sees no GPU here: give device=cpu or auto")
-    return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")
 
 
 def detector_name(settings: FinetuneSettings, pretrained: Pretrained) -> str:

@@ -23,14 +23,13 @@ from raytalk.faces.crop import crop_frames
 from raytalk.faces.face import LandmarkDetector
 from raytalk.faces.identity import Descriptor, mean_descriptor
 from raytalk.faces.photographs import MOST, Photograph, list_photographs, portraits
-from raytalk.faces.video import probe, sample_frames
+from raytalk.faces.video import LONGEST_SIDE, probe, sample_frames
 from raytalk.storage import Storage, file_at
 
 Pictures = npt.NDArray[np.uint8]
 
 _CANDIDATES = 3
 """frames of a video looked at per frame taken"""
-_LONGEST_SIDE = 1920
 _LEAST_CANDIDATES = 24
 
 
@@ -106,7 +105,7 @@ def _of_video(
     source: str, path: Path, shots: int, resolution: int, min_face: float, detector: LandmarkDetector
 ) -> Material:
     info = probe(path)
-    frames = sample_frames(path, max(_LEAST_CANDIDATES, shots * _CANDIDATES), _LONGEST_SIDE)
+    frames = sample_frames(path, max(_LEAST_CANDIDATES, shots * _CANDIDATES), LONGEST_SIDE)
     shrunk = max(info.width, info.height) / max(frames[0].image.shape[:2])
     limits = Limits(resolution, shots, min_frames=1, min_face=min_face)
     chosen = choose_frames(frames, detector.detect([frame.image for frame in frames]), limits, shrunk)

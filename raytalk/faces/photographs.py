@@ -13,6 +13,7 @@ from raytalk.errors import FaceError, WeightsError
 from raytalk.faces.crop import crop_frames
 from raytalk.faces.face import Face, LandmarkDetector
 from raytalk.faces.identity import Descriptor, describe, mean_of, odd_ones_out
+from raytalk.faces.video import LONGEST_SIDE
 from raytalk.storage import Storage
 
 Pictures = npt.NDArray[np.uint8]
@@ -21,8 +22,6 @@ SUFFIXES = frozenset([".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff",
 """of photographs' names, in small letters"""
 MOST = 32
 """photographs that are learned from; more are refused rather than left out unasked"""
-_LONGEST_SIDE = 1920
-"""larger photographs are shrunk, in pixels"""
 _MOST_PIXELS = 150_000_000
 _COMPARABLE = 0.5
 """a second face counts if it is at least this large beside the first"""
@@ -127,7 +126,7 @@ def read_photograph(photograph: Photograph) -> Pictures:
         with Image.open(io.BytesIO(photograph.data)) as file:
             if file.width * file.height > _MOST_PIXELS:
                 raise FaceError("picture too large", f"{file.width} x {file.height} pixels")
-            file.draft("RGB", (_LONGEST_SIDE, _LONGEST_SIDE))
+            file.draft("RGB", (LONGEST_SIDE, LONGEST_SIDE))
             image = ImageOps.exif_transpose(file)
             if image.has_transparency_data:
                 image = image.convert("RGBA")
@@ -135,7 +134,7 @@ def read_photograph(photograph: Photograph) -> Pictures:
             if image.mode.startswith("I;16"):
                 image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
             image = image.convert("RGB")
-            image.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE), Image.Resampling.LANCZOS)
+            image.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.LANCZOS)
             return np.asarray(image, np.uint8)
     except (OSError, UnidentifiedImageError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         text = " ".join(str(error).split())[:120]

@@ -26,6 +26,8 @@ from raytalk.faces.sound import sound_of
 Frame = npt.NDArray[np.uint8]
 """HxWx3 uint8 RGB"""
 
+LONGEST_SIDE = 1920
+"""larger pictures are shrunk before faces are looked for, in pixels"""
 _SEEK_GAP = 4.0
 """frames wanted further apart than this many seconds are sought, not decoded up to"""
 

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from raytalk.errors import SettingsError
 from raytalk.learning.losses import (
     adversarial_loss,
     content_loss,
@@ -290,6 +291,13 @@ def fixed_shapes() -> Iterator[None]:
 def to_unit(pictures: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """[..., H, W, 3] uint8 -> [..., 3, H, W] in [-1, 1]; a view with channels last in memory."""
     return (pictures.float() / 127.5 - 1).to(dtype).movedim(-1, -3)
+
+
+def choose_device(name: str) -> torch.device:
+    """auto: a GPU if there is one. Raises SettingsError for cuda without one."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise SettingsError("device=cuda, but PyTorch sees no GPU here: give device=cpu or auto")
+    return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")
 
 
 def arithmetic(precision: str, device: torch.device) -> torch.dtype:

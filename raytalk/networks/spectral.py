@@ -102,15 +102,7 @@ class Convolution(SpectralLayer):
 
     def bare(self, x: Tensor) -> Tensor:
         """The same without the bias."""
-        kernel = self.kernel(x.dtype)
-        x = padded(x, kernel.shape[0] if self.step == "up" else kernel.shape[1])
-        if self.step == "up":
-            y = F.conv_transpose2d(x, kernel, stride=2, padding=1)
-        elif self.step == "down":
-            y = F.conv2d(x, kernel, stride=2, padding=1)
-        else:
-            y = F.conv2d(x, kernel, padding=self.size // 2)
-        return y if y.shape[1] == self.channels_out else y[:, : self.channels_out]
+        return convolved(x, self.kernel(x.dtype), self.step, self.channels_out)
 
     def make_kernel(self, dtype: torch.dtype, sigma: Tensor | None = None) -> Tensor:
         """[O, I, k, k], or [I, O, 4, 4] if `step` is up; pictures' channels padded"""
@@ -123,6 +115,18 @@ class Convolution(SpectralLayer):
         elif self.step == "up":
             return _shifted_sum(weight.flip(1, 2)).permute(3, 0, 1, 2).to(dtype)
         return weight.permute(0, 3, 1, 2).to(dtype)
+
+
+def convolved(x: Tensor, kernel: Tensor, step: str, channels_out: int) -> Tensor:
+    """x [N, I, H, W] by what `Convolution.make_kernel` made -> [N, O, H, W], or half or double that size."""
+    x = padded(x, kernel.shape[0] if step == "up" else kernel.shape[1])
+    if step == "up":
+        y = F.conv_transpose2d(x, kernel, stride=2, padding=1)
+    elif step == "down":
+        y = F.conv2d(x, kernel, stride=2, padding=1)
+    else:
+        y = F.conv2d(x, kernel, padding=kernel.shape[2] // 2)
+    return y if y.shape[1] == channels_out else y[:, :channels_out]
 
 
 def padded(x: Tensor, channels: int = _PADDED) -> Tensor:

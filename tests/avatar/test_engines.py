@@ -3,6 +3,7 @@
 import gc
 import threading
 import weakref
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -22,6 +23,14 @@ def wide_avatar() -> Avatar:
 
 def error(frames: np.ndarray, truth: np.ndarray) -> np.ndarray:
     return np.abs(frames.astype(np.float64) - truth)
+
+
+def in_four_threads(work: Callable[[int], None]) -> None:
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
 
 
 @pytest.mark.parametrize("engine", CPU)
@@ -55,11 +64,7 @@ def test_threads_take_turns(engine: str) -> None:
             if not np.array_equal(made, expected[number % 2]) and error(made, expected[number % 2]).max() > 1:
                 wrong.append(number)
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_four_threads(work)
     assert not wrong
 
 
@@ -149,11 +154,7 @@ def test_recordings_are_replayed_for_whoever_asks() -> None:
             if away.mean() > 1:
                 wrong.append((number, batch_size, away.mean()))
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_four_threads(work)
     assert not wrong
 
 
