@@ -51,8 +51,9 @@ class Window:
 class Guard:
     """Says when a run has collapsed (see GuardSettings for the tests)."""
 
-    def __init__(self, settings: GuardSettings, embedding_scale: float, videos: int) -> None:
-        self.settings, self.embedding_scale, self.videos = settings, embedding_scale, videos
+    def __init__(self, settings: GuardSettings, embedding_scale: float, videos: int, embedder: bool = True) -> None:
+        """embedder: whether there is one; the tests of embeddings are left out without."""
+        self.settings, self.embedding_scale, self.videos, self.embedder = settings, embedding_scale, videos, embedder
         self._streaks: dict[str, int] = {}
 
     @property
@@ -80,10 +81,12 @@ class Guard:
                 figures["contrast/output"] < limits.contrast * figures["contrast/truth"]
             ),
             f"the embedding is dead (rms {rms:.2g}): lower losses.match, or set losses.match_moves_rows=true": (
-                rms / self.embedding_scale < limits.embedding
+                self.embedder and rms / self.embedding_scale < limits.embedding
             ),
             f"the embedding is the same for everybody (spread {figures['embedding/between']:.2g} of rms {rms:.2g}): "
-            "lower losses.match": self.videos > 1 and figures["embedding/between"] < limits.spread * rms,
+            "lower losses.match": self.embedder
+            and self.videos > 1
+            and figures["embedding/between"] < limits.spread * rms,
         }
         for index, (reason, failed) in enumerate(tests.items()):
             key = str(index)

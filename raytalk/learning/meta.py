@@ -28,7 +28,7 @@ from raytalk.learning.replay import Recorder, Replayed
 from raytalk.learning.settings import MetatrainSettings
 from raytalk.learning.video_embeddings import VideoEmbeddings
 from raytalk.networks.discriminator import Discriminator
-from raytalk.networks.embedder import Embedder
+from raytalk.networks.embedder import Embedder, SharedEmbedding
 from raytalk.networks.generator import Generator
 from raytalk.networks.operations import check_fused_kernels, fused_kernels, shared_forward
 from raytalk.networks.perceptual import PerceptualNetwork
@@ -55,7 +55,7 @@ class Talker(nn.Module):
 
     def __init__(self, settings: NetworkSettings) -> None:
         super().__init__()
-        self.embedder = Embedder(settings)
+        self.embedder: nn.Module = Embedder(settings) if settings.embedder else SharedEmbedding(settings)
         self.generator = Generator(settings)
 
 
@@ -129,9 +129,10 @@ class MetaLearner:
                 judged = phases.judge() if index == 0 else phases.judge_again()
                 Averaging(judged.weights).wait()
                 descend(self.discriminator_optimizer, judged.weights)
-                # Eq. 6 moves W with D; L_MCH draws it to the embeddings beside the first D step.
-                self.rows.step(videos, judged.rows + talker.rows if index == 0 else judged.rows)
-                batch.rows.copy_(self.rows.rows[videos])
+                if self.settings.networks.embedder:
+                    # Eq. 6 moves W with D; L_MCH draws it to the embeddings beside the first D step.
+                    self.rows.step(videos, judged.rows + talker.rows if index == 0 else judged.rows)
+                    batch.rows.copy_(self.rows.rows[videos])
                 metrics |= judged.metrics
             averaging.wait()
             descend(self.talker_optimizer, talker.weights)

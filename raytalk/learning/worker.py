@@ -120,7 +120,8 @@ class _Worker:
     def _show_episodes(self) -> Ended:
         settings = self.settings
         window, stopwatch = Window(), Stopwatch()
-        guard = Guard(settings.guard, settings.networks.embedding_scale, len(self.job.catalog.videos))
+        networks = settings.networks
+        guard = Guard(settings.guard, networks.embedding_scale, len(self.job.catalog.videos), networks.embedder)
         kept = validated = lap = self.episodes
         faults = torch.zeros((), dtype=torch.int64, device=self.device)
         for batch in self._batches(stopwatch):

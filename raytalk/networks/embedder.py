@@ -1,5 +1,6 @@
 """E(x, y; φ): a frame and its landmark drawing become an embedding of the person (Section 3.1)."""
 
+import torch
 from torch import Tensor, nn
 
 from raytalk.networks.blocks import DownBlock, SelfAttention, pool
@@ -32,3 +33,15 @@ class Embedder(nn.Module):
         for block in self.blocks:
             x = block(x)
         return pool(x) * self.scale
+
+
+class SharedEmbedding(nn.Module):
+    """In place of E in a model without one (`networks.embedder=false`): the same learned vector for everybody."""
+
+    def __init__(self, settings: NetworkSettings) -> None:
+        super().__init__()
+        self.vector = nn.Parameter(torch.zeros(settings.embedding_size))
+
+    def forward(self, frames: Tensor, drawings: Tensor) -> Tensor:
+        """frames and drawings [N, 3, H, W] -> [N, embedding_size] float32."""
+        return self.vector.expand(len(frames), -1)

@@ -25,6 +25,9 @@ class NetworkSettings(Settings):
     """height at which the generator's way up attends to itself; 0: never"""
     adain_blocks: int = pydantic.Field(4, ge=1)
     """residual blocks at the generator's bottleneck (16x16)"""
+    embedder: bool = True
+    """whether there is an E; false: one learned embedding for everybody, so that G translates drawings into pictures
+    directly and only fine-tuning tells it whom to draw (a baseline for comparison)"""
     embedding_scale: float = pydantic.Field(1 / 64, gt=0)
     """factor on the embedder's pooled output, so that embeddings live at the scale of the rows of W and of w0"""
     projection_scale: float = pydantic.Field(96.0, gt=0)

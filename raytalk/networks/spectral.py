@@ -154,6 +154,8 @@ def normalised(network: nn.Module, dtype: torch.dtype) -> Iterator[None]:
 def normalise(network: nn.Module, dtype: torch.dtype) -> None:
     """Make the kernels of all layers, after one power iteration; they are used until `release`."""
     layers = spectral_layers(network)
+    if not layers:
+        return
     for layer, sigma in zip(layers, iterate(layers, 1).split(1), strict=True):
         layer._ready = layer.make_kernel(dtype if isinstance(layer, Convolution) else layer.weight.dtype, sigma)
 

@@ -32,6 +32,14 @@ def guard(patience: int = 3, videos: int = 10) -> Guard:
     return Guard(GuardSettings(patience=patience), SCALE, videos)
 
 
+def test_without_an_embedder_nothing_is_asked_of_embeddings() -> None:
+    figures = HEALTHY | {"embedding/rms": 0.0, "embedding/between": 0.0}
+    without = Guard(GuardSettings(patience=1), SCALE, 10, embedder=False)
+    assert guard(1).check(figures)
+    assert without.check(figures) is None
+    assert without.check(figures | {"loss/discriminator": 1e-4})
+
+
 def metrics(value: float, embedding: list[list[float]], within: float = 4.0) -> dict[str, torch.Tensor]:
     return {
         "loss/content": torch.tensor(value),

@@ -287,3 +287,17 @@ def test_a_full_step_of_the_paper_preset() -> None:
     assert all(bool(torch.isfinite(value).all()) for value in metrics.values())
     assert metrics["embedding"].shape == (1, 512)
     assert metrics["embedding"].abs().max() > 0
+
+
+def test_without_an_embedder_everybody_has_one_learned_embedding() -> None:
+    made = learner(networks__embedder=False)
+    start = tensors(made)
+    for step in range(3):
+        made.step(episodes(step))
+    after = tensors(made)
+    vector = made.talker.embedder(torch.randn(2, 3, 32, 32), torch.randn(2, 3, 32, 32))
+    assert torch.equal(vector[0], vector[1])
+    assert changed(start, after, "talker.embedder") == ["talker.embedder.vector"]
+    # No video is told from another: D sees every row at the shared embedding, and none is trained.
+    assert (made.rows.visits == 0).all()
+    assert torch.equal(made.rows.first_moment, torch.zeros_like(made.rows.first_moment))
