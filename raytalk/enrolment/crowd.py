@@ -4,7 +4,7 @@ import csv
 import io
 import os
 import time
-from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,6 +14,7 @@ import torch
 from raytalk.command import absolute_uri
 from raytalk.connect import StorageEnvironment, connect, storage_environment
 from raytalk.console import Console, console
+from raytalk.crowd import Crowd
 from raytalk.enrolment.maker import About, AvatarMaker, detector_name, perceptual_networks
 from raytalk.enrolment.one import already_there, make_one
 from raytalk.enrolment.room import room_for
@@ -24,9 +25,6 @@ from raytalk.learning.pretrained import load_pretrained
 from raytalk.storage import Storage, join
 
 REPORT = "people.csv"
-
-_PATIENCE = 30.0
-"""seconds between lines that say that nothing happens"""
 
 
 @dataclass(frozen=True)
@@ -68,7 +66,7 @@ def finetune_table(settings: FinetuneSettings) -> list[Result]:
         _check(settings, work)
         connect()
         with console() as lines:
-            results += _Crowd(settings, output, lines).make(work)
+            results += _make(settings, output, lines, work)
     order = {row.id: number for number, row in enumerate(rows)}
     results.sort(key=lambda result: order[result.row.id])
     Storage(output).write(REPORT, _report(results))
@@ -109,81 +107,24 @@ class _Enroller:
         return time.perf_counter() - start, None
 
 
-class _Crowd:
-    """Hands people to actors as these have time for them."""
+def _make(settings: FinetuneSettings, output: str, lines: Console, work: list[Row]) -> Iterator[Result]:
+    """Everybody, in whatever order they end."""
+    cpus, gpus, room = room_for(settings.table, settings.device)
+    count = min(room, len(work))
+    each = f"{gpus:g} GPU" if gpus else f"{cpus:g} CPUs"
+    print(f"{len(work)} to make, {count} at a time, each with {each}", flush=True)
+    actor: Any = ray.remote(_Enroller).options(num_cpus=cpus, num_gpus=gpus)
+    arguments = settings, lines, storage_environment(), max(1, int(cpus))
 
-    def __init__(self, settings: FinetuneSettings, output: str, lines: Console) -> None:
-        self._settings, self._output = settings, output
-        self._cpus, self._gpus, self._room = room_for(settings)
-        self._actor: Any = ray.remote(_Enroller).options(num_cpus=self._cpus, num_gpus=self._gpus)
-        self._given = settings, lines, storage_environment(), max(1, int(self._cpus))
-        self._waiting: deque[tuple[Row, int]] = deque()
-        self._running: dict[Any, tuple[Any, tuple[Row, int] | None]] = {}
-        """what is awaited: of which actor, and whom it makes; nobody while it starts"""
+    def give(enroller: Any, row: Row) -> Any:
+        return enroller.make.remote(row, join(output, row.id))
 
-    def make(self, work: list[Row]) -> list[Result]:
-        """Everybody, in whatever order they end."""
-        count = min(self._room, len(work))
-        each = f"{self._gpus:g} GPU" if self._gpus else f"{self._cpus:g} CPUs"
-        print(f"{len(work)} to make, {count} at a time, each with {each}", flush=True)
-        self._waiting.extend((row, 1) for row in work)
-        for _ in range(count):
-            self._start_actor()
-        results: list[Result] = []
-        while self._waiting or any(person for _, person in self._running.values()):
-            ended, _ = ray.wait(list(self._running), num_returns=1, timeout=_PATIENCE)
-            if not ended:
-                if not any(person for _, person in self._running.values()):
-                    print("waiting for room on the cluster", flush=True)
-                continue
-            result = self._ended(ended[0])
-            if result is not None:
-                results.append(result)
-        for actor, _ in self._running.values():
-            ray.kill(actor)
-        return results
-
-    def _start_actor(self) -> None:
-        actor = self._actor.remote(*self._given)
-        self._running[actor.ready.remote()] = actor, None
-
-    def _ended(self, reference: Any) -> Result | None:
-        """Take what an actor has to say and give it somebody else, or replace it; a result if somebody is done."""
-        actor, person = self._running.pop(reference)
-        try:
-            said = ray.get(reference)
-        except ray.exceptions.RayError as died:
-            ray.kill(actor)  # not restarted by Ray: a restarting actor refuses what it is asked meanwhile
-            return self._died(person, died)
-        if self._waiting:
-            row, attempt = self._waiting.popleft()
-            self._running[actor.make.remote(row, self._uri(row))] = actor, (row, attempt)
-        else:
-            ray.kill(actor)  # its room may be needed
-        if person is None:
-            return None
-        seconds, error = said
+    for done in Crowd(actor, arguments, give, lambda row: row.name, settings.table.tries).work(work, count):
+        seconds, error = done.said if not done.died else (0.0, RuntimeError(done.died))
         if error is not None:
-            print(f"{person[0].name}: failed: {error}", flush=True)
-        return Result(person[0], self._uri(person[0]), "ready" if error is None else "failed", seconds, error)
-
-    def _died(self, person: tuple[Row, int] | None, died: Exception) -> Result | None:
-        row, attempt = person or (None, 1)
-        why = " ".join(str(died).split())[-300:]
-        if row is None:  # it never started: whoever would have come next stands for it
-            row, attempt = self._waiting.popleft() if self._waiting else (None, 1)
-        if row is None:
-            return None
-        self._start_actor()
-        if attempt < self._settings.table.tries:
-            print(f"{row.name}: a worker died; begun anew ({attempt + 1} of {self._settings.table.tries})", flush=True)
-            self._waiting.append((row, attempt + 1))
-            return None
-        print(f"{row.name}: failed: {why}", flush=True)
-        return Result(row, self._uri(row), "failed", 0.0, RuntimeError(why))
-
-    def _uri(self, row: Row) -> str:
-        return join(self._output, row.id)
+            print(f"{done.item.name}: failed: {error}", flush=True)
+        state = "ready" if error is None else "failed"
+        yield Result(done.item, join(output, done.item.id), state, seconds, error)
 
 
 def _with_absolute_places(settings: FinetuneSettings) -> FinetuneSettings:
@@ -202,7 +143,7 @@ def _check(settings: FinetuneSettings, work: list[Row]) -> None:
     if any(not row.clip for row in work):
         detector_name(settings, pretrained)
     if any(row.mode == "FT" for row in work):
-        perceptual_networks(settings, pretrained)
+        perceptual_networks(settings.perceptual, pretrained)
 
 
 def _report(results: list[Result]) -> bytes:

@@ -13,13 +13,13 @@ import torch
 from raytalk.avatar import Avatar, AvatarCard
 from raytalk.clips.schema import RENDERED
 from raytalk.enrolment.material import Material
-from raytalk.enrolment.settings import FinetuneSettings, Mode
+from raytalk.enrolment.settings import FinetuneSettings, LearnedPerceptualSettings, Mode
 from raytalk.errors import CheckpointError, SettingsError
 from raytalk.faces.detect import AUTO, make_detector, resolve_detector
 from raytalk.faces.face import LandmarkDetector
-from raytalk.learning.early_stop import EarlyStop, kept_aside
 from raytalk.learning.fewshot import FewShotLearner, embed
-from raytalk.learning.learning_images import LearningImages, varied
+from raytalk.learning.learning_images import LearningImages
+from raytalk.learning.lesson import teach
 from raytalk.learning.meta import arithmetic, choose_device
 from raytalk.learning.pretrained import Pretrained
 from raytalk.networks.perceptual import PerceptualNetwork, load_perceptual
@@ -66,7 +66,8 @@ class AvatarMaker:
     def feed_forward(self, material: Material, about: About) -> Avatar:
         """The FF avatar: one pass through the embedder (Eq. 7)."""
         self.check(material)
-        embedding = embed(self.pretrained.talker, self._images(material))
+        images = LearningImages.drawn(material.frames, material.landmarks, self._pupils(material))
+        embedding = embed(self.pretrained.talker, images)
         card = self._card(material, about, "FF", {"images": len(material), "source": material.source})
         return Avatar.feed_forward(card, self.pretrained, embedding.cpu(), material.landmarks, material.identity)
 
@@ -75,27 +76,18 @@ class AvatarMaker:
         self.check(material)
         settings = self.settings.fewshot
         learner = self.learner()
-        aside = kept_aside(len(material), settings)
-        kept = [index for index in range(len(material)) if index not in aside]
-        landmarks, pupils = material.landmarks[kept], self._pupils(material, kept)
-        frames = material.frames[kept]
         start = time.perf_counter()
-        more = varied(frames, landmarks, pupils, settings.variants, settings.flip, settings.seed)
-        learner.begin(LearningImages.drawn(frames, landmarks, pupils), more)
-        watch = EarlyStop(learner, self._images(material, aside)) if aside else None
-        every = max(1, settings.total_steps(len(frames)) // 10)
 
-        def report(step: int, total: int, metrics: dict[str, torch.Tensor]) -> bool:
-            if progress is not None and (step % every == 0 or step in (1, total)):
+        def report(step: int, total: int, metrics: dict[str, torch.Tensor]) -> None:
+            if progress is not None and (step % max(1, total // 10) == 0 or step in (1, total)):
                 # Reading them waits for the device.
                 progress(step, total, {key: float(value) for key, value in metrics.items()})
-            return watch is not None and watch.looked(step, total)
 
-        steps = learner.learn(report)
-        how: dict[str, Any] = {"images": len(material), "source": material.source, "steps": steps}
-        if watch is not None:
-            watch.restore()
-            how |= {"kept_aside": aside, "best_step": watch.best_step}
+        pupils = self._pupils(material)
+        lesson = teach(learner, material.frames, material.landmarks, pupils, report)
+        how: dict[str, Any] = {"images": len(material), "source": material.source, "steps": lesson.steps}
+        if lesson.aside:
+            how |= {"kept_aside": lesson.aside, "best_step": lesson.best_step}
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         how |= {"seconds": round(time.perf_counter() - start, 2), "fewshot": settings.model_dump(mode="json")}
@@ -106,7 +98,7 @@ class AvatarMaker:
         """The learner, with the networks of its losses. Raises WeightsError if their weights are not here."""
         if self._learner is None:
             pretrained, settings = self.pretrained, self.settings
-            content, identity = perceptual_networks(settings, pretrained)
+            content, identity = perceptual_networks(settings.perceptual, pretrained)
             self._learner = FewShotLearner(
                 settings.fewshot,
                 pretrained.losses,
@@ -120,13 +112,9 @@ class AvatarMaker:
             )
         return self._learner
 
-    def _images(self, material: Material, of: list[int] | None = None) -> LearningImages:
-        chosen = list(range(len(material))) if of is None else of
-        return LearningImages.drawn(material.frames[chosen], material.landmarks[chosen], self._pupils(material, chosen))
-
-    def _pupils(self, material: Material, of: list[int]) -> npt.NDArray[np.float32] | None:
+    def _pupils(self, material: Material) -> npt.NDArray[np.float32] | None:
         """If the model was trained with pupils in its drawings and they are known."""
-        return material.pupils[of] if self.pretrained.pupils and material.pupils is not None else None
+        return material.pupils if self.pretrained.pupils else None
 
     def _card(self, material: Material, about: About, mode: Mode, learned: dict[str, Any]) -> AvatarCard:
         return AvatarCard(
@@ -162,19 +150,19 @@ def detector_name(settings: FinetuneSettings, pretrained: Pretrained) -> str:
 
 
 def perceptual_networks(
-    settings: FinetuneSettings, pretrained: Pretrained
+    settings: LearnedPerceptualSettings, pretrained: Pretrained
 ) -> tuple[PerceptualNetwork, PerceptualNetwork | None]:
     """Those of L_CNT: what the settings name, else what the model was trained with.
 
     Raises SettingsError or WeightsError saying what is missing.
     """
     trained = [str(network["name"]) for network in pretrained.state.perceptual]
-    content = settings.perceptual.content or (trained[0] if trained else "")
-    identity = settings.perceptual.identity or (trained[1] if len(trained) > 1 else "none")
+    content = settings.content or (trained[0] if trained else "")
+    identity = settings.identity or (trained[1] if len(trained) > 1 else "none")
     if not content:
         raise SettingsError(
             f"{pretrained.uri} does not say with which content network it was trained: give perceptual.content=NAME"
         )
-    weights = settings.perceptual.weights
+    weights = settings.weights
     wanted = identity != "none" and pretrained.losses.identity > 0
     return load_perceptual(content, weights), load_perceptual(identity, weights) if wanted else None

@@ -176,10 +176,12 @@ def test_somebody_whose_worker_dies_is_begun_anew(run: Path, clips: Path, tmp_pa
     ],
 )
 def test_room(nodes: list[dict[str, float]], words: dict[str, Any], expected: tuple[float, float, int]) -> None:
-    assert room_on(nodes, settings(Path("run"), Path("out"), people="p.csv", **words)) == expected
+    given = settings(Path("run"), Path("out"), people="p.csv", **words)
+    assert room_on(nodes, given.table, given.device) == expected
 
 
 @pytest.mark.parametrize("words", [{"table.cpus_per_person": 3}, {"device": "cuda"}, {"table.gpus_per_person": 1}])
 def test_no_room(words: dict[str, Any]) -> None:
+    given = settings(Path("run"), Path("out"), people="p.csv", **words)
     with pytest.raises(SettingsError, match="nobody can be learned with"):
-        room_on([{"CPU": 2}, {"CPU": 2}], settings(Path("run"), Path("out"), people="p.csv", **words))
+        room_on([{"CPU": 2}, {"CPU": 2}], given.table, given.device)
