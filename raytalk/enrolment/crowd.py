@@ -15,8 +15,9 @@ from raytalk.command import absolute_uri
 from raytalk.connect import StorageEnvironment, connect, storage_environment
 from raytalk.console import Console, console
 from raytalk.crowd import Crowd
-from raytalk.enrolment.maker import About, AvatarMaker, detector_name, perceptual_networks
+from raytalk.enrolment.maker import About, AvatarMaker, detector_name
 from raytalk.enrolment.one import already_there, make_one
+from raytalk.enrolment.perceptual import perceptual_networks
 from raytalk.enrolment.room import room_for
 from raytalk.enrolment.settings import FinetuneSettings
 from raytalk.enrolment.table import Row, read_table

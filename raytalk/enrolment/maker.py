@@ -13,8 +13,9 @@ import torch
 from raytalk.avatar import Avatar, AvatarCard
 from raytalk.clips.schema import RENDERED
 from raytalk.enrolment.material import Material
-from raytalk.enrolment.settings import FinetuneSettings, LearnedPerceptualSettings, Mode
-from raytalk.errors import CheckpointError, SettingsError
+from raytalk.enrolment.perceptual import perceptual_networks
+from raytalk.enrolment.settings import FinetuneSettings, Mode
+from raytalk.errors import CheckpointError
 from raytalk.faces.detect import AUTO, make_detector, resolve_detector
 from raytalk.faces.face import LandmarkDetector
 from raytalk.learning.fewshot import FewShotLearner, embed
@@ -22,7 +23,6 @@ from raytalk.learning.learning_images import LearningImages
 from raytalk.learning.lesson import teach
 from raytalk.learning.meta import arithmetic, choose_device
 from raytalk.learning.pretrained import Pretrained
-from raytalk.networks.perceptual import PerceptualNetwork, load_perceptual
 
 Progress = Callable[[int, int, dict[str, float]], None]
 """is told the step, the number of steps and the losses"""
@@ -147,22 +147,3 @@ def detector_name(settings: FinetuneSettings, pretrained: Pretrained) -> str:
             "give accept_detector=true to go on all the same"
         )
     return name
-
-
-def perceptual_networks(
-    settings: LearnedPerceptualSettings, pretrained: Pretrained
-) -> tuple[PerceptualNetwork, PerceptualNetwork | None]:
-    """Those of L_CNT: what the settings name, else what the model was trained with.
-
-    Raises SettingsError or WeightsError saying what is missing.
-    """
-    trained = [str(network["name"]) for network in pretrained.state.perceptual]
-    content = settings.content or (trained[0] if trained else "")
-    identity = settings.identity or (trained[1] if len(trained) > 1 else "none")
-    if not content:
-        raise SettingsError(
-            f"{pretrained.uri} does not say with which content network it was trained: give perceptual.content=NAME"
-        )
-    weights = settings.weights
-    wanted = identity != "none" and pretrained.losses.identity > 0
-    return load_perceptual(content, weights), load_perceptual(identity, weights) if wanted else None

@@ -48,7 +48,6 @@ METHODS: dict[str, str] = {
     "ft": "Ours, fine-tuned",
     "ft/no-feature-matching": "fine-tuned without L_FM",
     "ft/no-identity": "fine-tuned without the identity network",
-    "ft/no-adversarial": "fine-tuned without L_ADV",
     "ft/random-start": "fine-tuned from random weights",
 }
 """Methods as tables name them, in their order; `learning` marks rows that only keep the learning frames' pictures.

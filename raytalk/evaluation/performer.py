@@ -1,0 +1,199 @@
+"""All methods on one person: needs the device. What they made is judged elsewhere, but for what networks say of it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from raytalk.command import absolute_uri
+from raytalk.enrolment.perceptual import perceptual_networks
+from raytalk.errors import CheckpointError, SettingsError
+from raytalk.evaluation.methods.copying import MeanFrame, NearestFrame
+from raytalk.evaluation.methods.made import Made, Method
+from raytalk.evaluation.methods.ours import FeedForward, FineTuned, random_start
+from raytalk.evaluation.methods.warping import WarpedFrames
+from raytalk.evaluation.metrics.features import FrameFeatures, load_frame_features
+from raytalk.evaluation.metrics.lpips import Lpips, load_lpips
+from raytalk.evaluation.protocol import Sitting, Trial, sit
+from raytalk.evaluation.settings import EvaluateSettings
+from raytalk.learning.fewshot import FewShotLearner
+from raytalk.learning.losses import LossSettings
+from raytalk.learning.meta import Talker, arithmetic, choose_device, to_unit
+from raytalk.learning.pretrained import Pretrained, load_pretrained
+from raytalk.learning.settings import FewShotSettings
+from raytalk.networks.discriminator import Discriminator
+from raytalk.storage import Storage
+from raytalk.warping.model import load_warping
+
+_BATCH = 16
+"""pictures that networks judge together"""
+
+Numbers = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Performance:
+    """What was made of one person, with what judges need. Can be sent to another process."""
+
+    sitting: Sitting
+    made: list[Made]
+    lpips: list[Numbers | None]
+    """[M] of each that was made; None where nothing measures it"""
+    features: list[Numbers | None]
+    """[M, D] likewise"""
+    true_features: Numbers | None
+    """[M, D] of the hold-out frames"""
+
+
+@dataclass(frozen=True)
+class Models:
+    """Everything that is loaded from outside, on the CPU."""
+
+    main: Pretrained
+    others: dict[str, Pretrained] = field(default_factory=dict)
+    translation: Pretrained | None = None
+
+    @property
+    def all(self) -> list[Pretrained]:
+        """The main one first."""
+        return [self.main, *self.others.values(), *([self.translation] if self.translation else [])]
+
+
+def load_models(settings: EvaluateSettings) -> Models:
+    """Raises CheckpointError if one cannot be used, or does not fit the others."""
+    store = settings.tracking.uri
+
+    def load(uri: str) -> Pretrained:
+        return load_pretrained(uri if uri.startswith("models:/") else absolute_uri(uri), store)
+
+    main = load(settings.checkpoint)
+    models = Models(
+        main,
+        {name: load(uri) for name, uri in settings.others.items()},
+        load(settings.translation) if settings.translation else None,
+    )
+    for other in models.all[1:]:
+        theirs, own = other.networks.resolution, main.networks.resolution
+        if theirs != own:
+            raise CheckpointError(f"{other.uri} makes pictures of {theirs} pixels and {main.uri} of {own}")
+    if models.translation and models.translation.networks.embedder:
+        raise CheckpointError(
+            f"translation={models.translation.uri} has an embedder: train it with networks.embedder=false"
+        )
+    return models
+
+
+def check_detectors(models: Models, detectors: list[str], accept: bool) -> None:
+    """Raises CheckpointError if a model was trained with other landmarks than the clips have."""
+    for model in models.all:
+        if not accept and any(name != model.state.detector for name in detectors):
+            raise CheckpointError(
+                f"{model.uri} was trained on landmarks by {model.state.detector} and the clips have them by "
+                f"{', '.join(detectors)}: give accept_detector=true if that is meant"
+            )
+
+
+class Performer:
+    """The methods of an evaluation, loaded once."""
+
+    def __init__(self, settings: EvaluateSettings, models: Models, say: Callable[[str], None] = print) -> None:
+        self.settings, self._say = settings, say
+        self.device = choose_device(settings.device)
+        self.dtype = arithmetic(settings.precision, self.device)
+        self._clips = Storage(absolute_uri(settings.clips))
+        self._resolution = models.main.networks.resolution
+        self.methods = self._methods(models)
+        wanted, weights = settings.metrics, settings.metrics.weights
+        self._lpips: Lpips | None = None
+        self._features: FrameFeatures | None = None
+        if wanted.lpips != "none":
+            self._lpips = load_lpips(wanted.lpips, weights).to(self.device)
+        if wanted.frechet != "none":
+            self._features = load_frame_features(wanted.frechet, weights).to(self.device)
+
+    def perform(self, trial: Trial) -> Performance:
+        """Raises ClipsError if the clip cannot be used."""
+        settings = self.settings
+        sitting = sit(self._clips, trial, self._resolution, max(settings.shots), settings.hold_out, settings.seed)
+        made = [each for shots in settings.shots for method in self.methods for each in method.make(sitting, shots)]
+        truth = torch.from_numpy(sitting.truth)
+        return Performance(
+            sitting,
+            made,
+            [self._distances(torch.from_numpy(each.pictures), truth) for each in made],
+            [self._seen(torch.from_numpy(each.pictures)) for each in made],
+            self._seen(truth),
+        )
+
+    def _methods(self, models: Models) -> list[Method]:
+        settings, main = self.settings, models.main
+        made: list[Method] = []
+        for name in settings.methods:
+            if name == "nearest":
+                made.append(NearestFrame())
+            elif name == "mean":
+                made.append(MeanFrame())
+            elif name == "ff":
+                made.append(FeedForward(name, main, self.device, self.dtype))
+            elif name == "ft":
+                made.append(self._fine_tuned(name, main, main.losses, shown=settings.steps_shown))
+            elif name == "ft/no-feature-matching":
+                made.append(self._fine_tuned(name, main, main.losses.model_copy(update={"feature_matching": 0.0})))
+            elif name == "ft/random-start":
+                made.append(self._fine_tuned(name, main, main.losses, start=random_start(main, settings.seed)))
+            elif len(main.state.perceptual) < 2 or not main.losses.identity:
+                raise SettingsError(f"methods={name}: {main.uri} was trained without an identity network; leave it out")
+            else:
+                made.append(self._fine_tuned(name, main, main.losses.model_copy(update={"identity": 0.0})))
+        for other_name, other in models.others.items():
+            made.append(FeedForward(f"{other_name}/ff", other, self.device, self.dtype))
+            made.append(self._fine_tuned(f"{other_name}/ft", other, other.losses))
+        if models.translation is not None:
+            few = settings.fewshot.model_copy(update={"epochs": settings.translation_epochs})
+            made.append(self._fine_tuned("translation", models.translation, models.translation.losses, few=few))
+        if settings.warping:
+            made.append(WarpedFrames(load_warping(absolute_uri(settings.warping)), self.device))
+        return made
+
+    def _fine_tuned(
+        self,
+        name: str,
+        pretrained: Pretrained,
+        losses: LossSettings,
+        few: FewShotSettings | None = None,
+        start: tuple[Talker, Discriminator] | None = None,
+        shown: tuple[int, ...] = (),
+    ) -> FineTuned:
+        settings = self.settings
+        content, identity = perceptual_networks(settings.perceptual, pretrained)
+        talker, discriminator = start or (pretrained.talker, pretrained.discriminator)
+        learner = FewShotLearner(
+            few or settings.fewshot,
+            losses,
+            talker,
+            discriminator,
+            content,
+            identity if losses.identity else None,
+            self.device,
+            self.dtype,
+            settings.speed,
+        )
+        return FineTuned(name, learner, pretrained.pupils, shown)
+
+    @torch.no_grad()
+    def _distances(self, pictures: torch.Tensor, truth: torch.Tensor) -> Numbers | None:
+        if self._lpips is None:
+            return None
+        parts = [
+            self._lpips(to_unit(ours.to(self.device)), to_unit(real.to(self.device))).cpu().numpy()
+            for ours, real in zip(pictures.split(_BATCH), truth.split(_BATCH), strict=True)
+        ]
+        return np.concatenate(parts)
+
+    @torch.no_grad()
+    def _seen(self, pictures: torch.Tensor) -> Numbers | None:
+        if self._features is None:
+            return None
+        return np.concatenate([self._features(p.to(self.device)).cpu().numpy() for p in pictures.split(_BATCH)])
