@@ -68,7 +68,7 @@ def is_variant(method: str) -> bool:
     return "/" in method
 
 
-def metric_title(metric: str, labels: dict[str, str], width: int = 26) -> str:
+def metric_title(metric: str, labels: dict[str, str], width: int = 23) -> str:
     """As a panel's title: what it is, in lines of `width` letters, and which way is better.
 
     What a network judges is named by its label, which tells a stand-in; the others by their short title.

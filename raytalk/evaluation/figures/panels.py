@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -56,8 +57,7 @@ def legend(figure: Figure, parts: Sequence[Axes], order: list[str]) -> None:
 
 def _letters(labels: list[str], columns: int) -> int:
     """Width of a legend with so many columns, filled one after the other, its lines and gaps included."""
-    rows = math.ceil(len(labels) / columns)
-    return sum(max(map(len, labels[start : start + rows])) + 9 for start in range(0, len(labels), rows))
+    return sum(max(map(len, column)) + 9 for column in np.array_split(np.array(labels), columns))
 
 
 def fit_range(axes: Axes, metric: str) -> None:

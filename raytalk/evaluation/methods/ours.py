@@ -71,13 +71,18 @@ class FineTuned:
             made.append(Made(self.name, shots, step, to_pictures(frames), learning, each))
             clock.go_on()
 
+        planned = 0
+
         def report(step: int, total: int, metrics: Metrics) -> None:
+            nonlocal planned
+            planned = total
             if step in self._shown and step < total:
                 render(step)
 
         pupils = learned.pupils if self._with_pupils else None
-        lesson = teach(self._learner, learned.frames, learned.landmarks, pupils, report)
-        render(lesson.steps)
+        teach(self._learner, learned.frames, learned.landmarks, pupils, report)
+        # Where learning stops by itself people differ, and still belong into one row of the table.
+        render(planned)
         return made
 
 

@@ -57,7 +57,7 @@ def test_figures_have_the_width_of_a_slide(summary):
 
 def test_nothing_is_cut_off_at_the_edges(rows, summary):
     """A label of any length wraps; what would be cut off reaches the edge of the picture."""
-    labels = {"frechet": "Fréchet distance of EfficientNet-Lite0 features (not FID)"}
+    labels = {"kernel": "kernel distance (unbiased) of the features of EfficientNet-Lite0"}
     for data in (
         over_shots(summary, "block", list(MAIN), labels),
         over_steps(summary, rows, "block", labels),
