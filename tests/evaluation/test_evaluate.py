@@ -20,6 +20,14 @@ from raytalk.evaluation.settings import EvaluateSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = {"clips_split": "val", "people": 3, "shots": "1,4", "hold_out": 4, "fewshot.steps": 2, "fewshot.batch_size": 2}
+QUICK = {
+    "methods": "nearest,ff",
+    "splits": "block",
+    "pictures": 0,
+    "tracking.uri": "none",
+    **{f"metrics.{name}": "none" for name in ("lpips", "frechet", "faces", "detector")},
+}
+"""no network judges"""
 
 
 def settings(run: Path, clips: Path, output: Path, **more: Any) -> EvaluateSettings:
@@ -41,6 +49,8 @@ def test_the_whole_protocol(run: Path, long_clips: Path, tmp_path: Path, ray_ses
         translation=str(translation),
         translation_epochs=1,
         against=f"other={other}",
+        people=2,
+        hold_out=3,
         pictures=2,
     )
     summary = evaluate(given)
@@ -48,8 +58,8 @@ def test_the_whole_protocol(run: Path, long_clips: Path, tmp_path: Path, ray_ses
     methods = {"truth", "nearest", "mean", "ff", "ft", "ft/no-feature-matching", "ft/random-start", "translation",
                "other/ff", "other/ft"}  # fmt: skip
     assert set(summary["method"]) == methods
-    assert (summary["people"] == 3).all()
-    assert (summary["frames"] == 12).all()
+    assert (summary["people"] == 2).all()
+    assert (summary["frames"] == 6).all()
     truth = summary[summary["method"] == "truth"]
     assert (truth["ssim"] == 1).all()
     assert (truth["csim"] > 0.999).all()
@@ -64,7 +74,7 @@ def test_the_whole_protocol(run: Path, long_clips: Path, tmp_path: Path, ray_ses
     assert {"summary.md", "summary.csv", "summary.json", "people.parquet", "protocol.json", "failed.csv"} <= files
     assert any(name.startswith("figures/") and name.endswith(".png") for name in files)
     listed = json.loads((output / "protocol.json").read_text())
-    assert len(listed) == 6
+    assert len(listed) == 4
     for trial in listed:
         assert not set(trial["learning_frames"]) & set(trial["hold_out_frames"])
         assert len(trial["learning_frames"]) == 4
@@ -89,21 +99,19 @@ def test_the_whole_protocol(run: Path, long_clips: Path, tmp_path: Path, ray_ses
 def test_what_is_done_is_not_done_again(
     run: Path, long_clips: Path, tmp_path: Path, ray_session: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    few = {"methods": "nearest,ff", "splits": "block", "tracking__uri": "none", "metrics__detector": "none"}
-    evaluate(settings(run, long_clips, tmp_path, **(few | {"people": 2})))
+    evaluate(settings(run, long_clips, tmp_path, **(QUICK | {"people": 2})))
     files = sorted((tmp_path / "people").rglob("*.parquet"))
     assert len(files) == 2
     times = [file.stat().st_mtime_ns for file in files]
     files[0].write_bytes(files[0].read_bytes()[:1000])
     capsys.readouterr()
-    summary = evaluate(settings(run, long_clips, tmp_path, **few))
+    summary = evaluate(settings(run, long_clips, tmp_path, **QUICK))
     assert "3 people, 3 trials, 1 done before" in capsys.readouterr().out
     assert files[1].stat().st_mtime_ns == times[1]
     assert pq.read_table(files[0]).num_rows > 0, "what was damaged is made again"
     assert (summary["people"] == 3).all()
     with pytest.raises(SettingsError, match="holds an evaluation with another seed"):
-        evaluate(settings(run, long_clips, tmp_path, **few, seed=1))
-    evaluate(settings(run, long_clips, tmp_path, **few, seed=1, again=True))
+        evaluate(settings(run, long_clips, tmp_path, **QUICK, seed=1))
 
 
 @pytest.mark.ray
@@ -119,8 +127,7 @@ def test_a_person_who_fails_is_reported(run: Path, long_clips: Path, tmp_path: P
             broken = rows[0].person_id
             rows[0].frames[:8] = [b"broken"] * 8
         write_table(clips, path, clips_to_table(rows))
-    few = {"methods": "nearest,ff", "splits": "block", "tracking__uri": "none", "metrics__detector": "none"}
-    summary = evaluate(settings(run, tmp_path / "clips", tmp_path / "out", **few, people=4))
+    summary = evaluate(settings(run, tmp_path / "clips", tmp_path / "out", **QUICK, people=4))
     assert (summary["people"] == 3).all()
     assert f"{broken}," in (tmp_path / "out" / "failed.csv").read_text()
     assert f"- {broken}: clip {broken}" in (tmp_path / "out" / "summary.md").read_text()
@@ -136,11 +143,12 @@ def test_what_does_not_fit_is_refused_before_anything_is_done(run: Path, long_cl
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_killed_and_given_again(run: Path, long_clips: Path, tmp_path: Path) -> None:
-    words = [f"{key}={value}" for key, value in SMALL.items()]
-    words += [f"checkpoint={run}", f"clips={long_clips}", f"output={tmp_path / 'out'}", "methods=nearest,ft",
-              "metrics.detector=none", "tracking.uri=none", "fewshot.steps=20"]  # fmt: skip
+    given = SMALL | QUICK | {"methods": "nearest,ft", "splits": "block,interleaved", "fewshot.steps": 20}
+    words = [f"{key}={value}" for key, value in given.items()]
+    words += [f"checkpoint={run}", f"clips={long_clips}", f"output={tmp_path / 'out'}"]
     command = [sys.executable, str(ROOT / "jobs" / "evaluate.py"), *words]
     environment = os.environ | {"RAY_ADDRESS": "local"}
     started = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, start_new_session=True)
