@@ -3,8 +3,10 @@
 Differences are paired: of the same people, whose mean difference has a 95 % interval over people (bootstrap).
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -35,12 +37,19 @@ class Claim:
             return "undecided"
         return "holds" if self.low > 0 else "does not hold" if self.high < 0 else "undecided"
 
+    def told(self) -> dict[str, Any]:
+        """For JSON, which has no NaN."""
+        told = dict(self.__dict__) | {"verdict": self.verdict}
+        missing = {key for key, value in told.items() if isinstance(value, float) and not math.isfinite(value)}
+        return told | dict.fromkeys(missing)
+
     def line(self) -> str:
         """For a person."""
         (ahead, t1), (behind, t2) = self.better, self.worse
+        interval = f" [{self.low:+.3f}, {self.high:+.3f}]" if math.isfinite(self.low) else ""
         return (
             f"| {self.text} | {METRICS[self.metric][0]}: {_name(ahead, t1)} against {_name(behind, t2)} | "
-            f"{self.lead:+.3f} [{self.low:+.3f}, {self.high:+.3f}] | {self.verdict} |"
+            f"{self.lead:+.3f}{interval} | {self.verdict} |"
         )
 
 
@@ -52,28 +61,35 @@ def check_claims(people: pd.DataFrame) -> dict[str, list[Claim]]:
 
 def _of_split(people: pd.DataFrame) -> Iterator[Claim]:
     shots = sorted(set(people["shots"]) - {0})
-    few, many = shots[0], shots[-1]
-    middle = shots[len(shots) // 2]
+    if not shots:
+        return
+    few, middle, many = shots[0], shots[len(shots) // 2], shots[-1]
     wanted: list[tuple[str, str, tuple[str, int], tuple[str, int]]] = []
-    for method in ("ft", "ff"):
-        for metric in ("ssim", "lpips", "csim"):
-            wanted.append(("better with T", metric, (method, many), (method, few)))
-    for metric in ("csim", "lpips", "ssim"):
-        wanted.append((f"feed-forward ahead at T = {few}", metric, ("ff", few), ("ft", few)))
-    for metric in ("csim", "lpips", "ssim"):
-        wanted.append((f"fine-tuned ahead at T = {many}", metric, ("ft", many), ("ff", many)))
-    for metric in ("ssim", "lpips", "csim"):
-        wanted.append(("meta-learned start ahead of a random one", metric, ("ft", middle), ("ft/random-start", middle)))
-    wanted.append(("fine-tuning closes the identity gap", "csim", ("ft", middle), ("ff", middle)))
-    for metric in ("landmark_error", "ssim", "lpips"):
-        for copy in ("nearest", "mean"):
-            wanted.append(("ahead of copying", metric, ("ft", middle), (copy, middle)))
+
+    def ask(text: str, metrics: tuple[str, ...], better: tuple[str, int], worse: tuple[str, int]) -> None:
+        wanted.extend((text, metric, better, worse) for metric in metrics)
+
+    if many > few:
+        for method in ("ft", "ff"):
+            ask("better with T", ("ssim", "lpips", "csim"), (method, many), (method, few))
+        # By SSIM fine-tuning is ahead at T = 1 and by CSIM behind at T = 32 in the paper itself.
+        if few == 1:
+            ask("feed-forward ahead at T = 1", ("csim", "lpips"), ("ff", 1), ("ft", 1))
+        ask(f"fine-tuned ahead at T = {many}", ("ssim", "lpips"), ("ft", many), ("ff", many))
+    ask("fine-tuning closes the identity gap", ("csim",), ("ft", many), ("ff", many))
+    ask(
+        "meta-learned start ahead of a random one",
+        ("ssim", "lpips", "csim"),
+        ("ft", middle),
+        ("ft/random-start", middle),
+    )
+    for copy in ("nearest", "mean"):
+        ask("ahead of copying", ("landmark_error", "ssim", "lpips"), ("ft", middle), (copy, middle))
     for family in ("translation", "warping"):
-        for metric in ("ssim", "csim"):
-            wanted.append(("ahead of the other families", metric, ("ft", middle), (family, middle)))
+        ask(
+            "ahead of the other families", ("ssim", "lpips", "csim", "landmark_error"), ("ft", middle), (family, middle)
+        )
     for text, metric, better, worse in wanted:
-        if better[0] == worse[0] and better[1] == worse[1]:
-            continue
         claim = _compare(people, text, metric, better, worse)
         if claim is not None:
             yield claim

@@ -25,13 +25,13 @@ from raytalk.crowd import Crowd
 from raytalk.enrolment.room import room_for
 from raytalk.errors import RaytalkError, SettingsError
 from raytalk.evaluation.judge import Judge, to_parquet
-from raytalk.evaluation.labels import labels_of
+from raytalk.evaluation.labels import labels_of, resolved
 from raytalk.evaluation.performer import Models, Performance, Performer, check_detectors, load_models
 from raytalk.evaluation.protocol import Choice, Trial, choose
 from raytalk.evaluation.report import keep_report
 from raytalk.evaluation.settings import EvaluateSettings
-from raytalk.faces.detect import resolve_detector
-from raytalk.storage import Storage
+from raytalk.storage import Storage, explained, join
+from raytalk.tracking import store_uri
 
 SETTINGS_FILE, FAILED_FILE = "evaluation.yaml", "failed.csv"
 _MAY_DIFFER = ("preset", "people", "again", "device", "table", "tracking", "speed", "output")
@@ -45,13 +45,14 @@ def evaluate(settings: EvaluateSettings) -> pd.DataFrame:
     reported, in failed.csv and in the summary.
     """
     settings = _with_absolute_places(settings)
+    store_uri(settings.tracking, settings.output)  # what is wrong with it is told now, not after everything is done
     output, models = Storage(settings.output), load_models(settings)
     choice = _choose(settings)
     check_detectors(models, choice.detectors, settings.accept_detector)
-    detector = "none" if settings.metrics.detector == "none" else resolve_detector(settings.metrics.detector)
-    labels = labels_of(settings, detector)
-    about = _about(settings, models, detector)
+    settings = settings.model_copy(update={"metrics": resolved(settings.metrics)})
+    labels, about = labels_of(settings.metrics), _about(settings, models)
     _begin(output, settings, about)
+    settings = _pinned(settings, models)
     work = [trial for trial in choice.trials if settings.again or not _kept(output, trial, about)]
     done = len(choice.trials) - len(work)
     print(
@@ -62,19 +63,22 @@ def evaluate(settings: EvaluateSettings) -> pd.DataFrame:
     if work:
         connect()
         with console() as lines:
-            failed = _Cast(settings, lines, detector, about).play(work)
+            failed = _Cast(settings, lines, about).play(work)
     output.write(FAILED_FILE, _failures(failed))
     rows = read_rows(output, [trial for trial in choice.trials if trial not in failed])
     if not len(rows):
         raise RaytalkError(f"nobody could be evaluated; why is in {output.uri}/{FAILED_FILE}")
-    return keep_report(output, settings, rows, labels, choice, {t.person: why for t, why in failed.items()})
+    return keep_report(
+        output, settings, rows, labels, choice, {f"{t.person} ({t.split})": why for t, why in failed.items()}
+    )
 
 
 def read_rows(output: Storage, trials: list[Trial]) -> pd.DataFrame:
     """All rows of these trials, with features, without pictures of more than was kept."""
     tables = []
     for trial in trials:
-        with output.filesystem.open_input_file(output.path(trial.path)) as file:
+        place = join(output.uri, trial.path)
+        with explained(place, "read"), output.filesystem.open_input_file(output.path(trial.path)) as file:
             tables.append(pq.read_table(file).replace_schema_metadata(None))
     return pa.concat_tables(tables).to_pandas() if tables else pd.DataFrame()
 
@@ -103,7 +107,7 @@ class _Actor:
 class _Cast:
     """Actors perform, tasks judge; what is judged is written."""
 
-    def __init__(self, settings: EvaluateSettings, lines: Console, detector: str, about: dict[str, str]) -> None:
+    def __init__(self, settings: EvaluateSettings, lines: Console, about: dict[str, str]) -> None:
         self._settings, self._lines = settings, lines
         self._cpus, self._gpus, room = room_for(settings.table, settings.device)
         everywhere = ray.cluster_resources().get("CPU", 1.0)
@@ -112,7 +116,7 @@ class _Cast:
         left = everywhere - self._actors * self._cpus
         self._judges = max(1, int(left))
         self._judge = ray.remote(_judge).options(num_cpus=1 if left >= 1 else 0)
-        self._given = ray.put((settings, detector, about, storage_environment()))
+        self._given = ray.put((settings, about, storage_environment()))
         self._waiting: dict[Any, Trial] = {}
         self._failed: dict[Trial, str] = {}
 
@@ -160,14 +164,14 @@ class _Cast:
 
 
 def _judge(
-    given: tuple[EvaluateSettings, str, dict[str, str], StorageEnvironment], performance: Performance
+    given: tuple[EvaluateSettings, dict[str, str], StorageEnvironment], performance: Performance
 ) -> RaytalkError | None:
     """Judge and write a trial's rows; what a person can mend."""
-    settings, detector, about, environment = given
+    settings, about, environment = given
     environment.apply()
     try:
         torch.set_num_threads(1)
-        table = _loaded_judge(settings.model_dump_json(), detector).rows(performance)
+        table = _loaded_judge(settings.model_dump_json()).rows(performance)
         Storage(settings.output).write(performance.sitting.trial.path, to_parquet(table, about))
     except RaytalkError as error:
         return error
@@ -175,8 +179,8 @@ def _judge(
 
 
 @lru_cache(maxsize=1)
-def _loaded_judge(settings: str, detector: str) -> Judge:
-    return Judge.of(EvaluateSettings.model_validate_json(settings), detector)
+def _loaded_judge(settings: str) -> Judge:
+    return Judge.of(EvaluateSettings.model_validate_json(settings))
 
 
 def _choose(settings: EvaluateSettings) -> Choice:
@@ -190,20 +194,37 @@ def _choose(settings: EvaluateSettings) -> Choice:
     return choice
 
 
-def _about(settings: EvaluateSettings, models: Models, detector: str) -> dict[str, str]:
+def _about(settings: EvaluateSettings, models: Models) -> dict[str, str]:
     """With what rows are made: rows made otherwise do not belong beside them."""
     kept = {key: value for key, value in settings.model_dump(mode="json").items() if key not in _MAY_DIFFER}
-    kept["models"] = [f"{model.uri} after {model.state.episodes} episodes" for model in models.all]
-    kept["detector"] = detector
+    used = [(model.uri, model.state.episodes) for model in models.all]
+    if models.warping is not None:
+        used.append((models.warping.uri, models.warping.state.episodes))
+    kept["models"] = [f"{uri} after {episodes} episodes" for uri, episodes in used]
     return {key: json.dumps(value) for key, value in kept.items()}
+
+
+def _pinned(settings: EvaluateSettings, models: Models) -> EvaluateSettings:
+    """With the very checkpoints that were found: a run may go on while it is evaluated."""
+    return settings.model_copy(
+        update={
+            "checkpoint": models.main.uri,
+            "against": tuple(f"{name}={model.uri}" for name, model in models.others.items()),
+            "translation": models.translation.uri if models.translation else "",
+            "warping": models.warping.uri if models.warping else "",
+        }
+    )
 
 
 def _begin(output: Storage, settings: EvaluateSettings, about: dict[str, str]) -> None:
     """Raises SettingsError if the place holds an evaluation of something else."""
-    if output.exists(SETTINGS_FILE) and not settings.again:
+    if output.exists(SETTINGS_FILE):
         before = yaml.safe_load(output.read(SETTINGS_FILE)).get("about", {})
         different = [key for key in about if before.get(key) != about[key]]
-        if different:
+        if different and settings.again:
+            for folder in ("people", "figures"):
+                output.delete(folder)
+        elif different:
             key = different[0]
             raise SettingsError(
                 f"{output.uri} holds an evaluation with another {key} ({before.get(key)}, now {about[key]}): give "
@@ -219,8 +240,8 @@ def _kept(output: Storage, trial: Trial, about: dict[str, str]) -> bool:
     try:
         with output.filesystem.open_input_file(output.path(trial.path)) as file:
             metadata = pq.read_schema(file).metadata or {}
-    except (OSError, pa.ArrowException):
-        return False  # not ours or damaged: made again
+    except pa.ArrowInvalid:
+        return False  # damaged: made again
     return all(metadata.get(key.encode()) == value.encode() for key, value in about.items())
 
 

@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from raytalk.evaluation.labels import faces_of
 from raytalk.evaluation.methods.made import Made
-from raytalk.evaluation.metrics.identity import FaceNetwork, csim, load_face_network
+from raytalk.evaluation.metrics.identity import FaceNetwork, csim
 from raytalk.evaluation.metrics.landmarks import detect_again, jitter, landmark_error
 from raytalk.evaluation.metrics.pictures import l1, psnr, ssim
 from raytalk.evaluation.performer import Performance
@@ -31,11 +32,11 @@ class Judge:
     pictures_kept: int
 
     @classmethod
-    def of(cls, settings: EvaluateSettings, detector: str) -> "Judge":
-        """detector: resolved; none or a name of `raytalk.faces.detect`. Raises WeightsError."""
+    def of(cls, settings: EvaluateSettings) -> "Judge":
+        """Of settings whose metrics are resolved. Raises WeightsError."""
         wanted = settings.metrics
-        faces = None if wanted.faces == "none" else load_face_network(wanted.faces, wanted.weights)
-        return cls(faces, None if detector == "none" else make_detector(detector), settings.pictures)
+        detector = None if wanted.detector == "none" else make_detector(wanted.detector)
+        return cls(faces_of(wanted), detector, settings.pictures)
 
     def rows(self, performance: Performance) -> pa.Table:
         """All rows of one trial (`results.ROWS`)."""
@@ -43,7 +44,7 @@ class Judge:
         truth = Made("truth", 0, 0, sitting.truth, 0.0, 0.0)
         own = None if self.faces is None else self.faces.describe(sitting.truth, sitting.driving)
         rows = self._learning_rows(performance)
-        rows += self._rows(performance, truth, np.zeros(len(sitting.hold_out)), performance.true_features, own)
+        rows += self._rows(performance, truth, None, performance.true_features, own)
         for made, distances, features in zip(performance.made, performance.lpips, performance.features, strict=True):
             rows += self._rows(performance, made, distances, features, own)
         return pa.Table.from_pylist(rows, schema=ROWS)
@@ -73,6 +74,9 @@ class Judge:
             "csim": nothing if faces is None or true_faces is None else csim(faces, true_faces),
             "landmark_error": error,
         }
+        if made.method == "truth":  # a frame against itself
+            columns |= dict.fromkeys(("ssim", "psnr", "l1", "csim"), nothing)
+        kept = set(np.linspace(0, count - 1, min(self.pictures_kept, count)).round().astype(int).tolist())
         return [
             _row(performance, made, sitting.numbers[sitting.hold_out[place]])
             | {name: float(values[place]) for name, values in columns.items()}
@@ -80,7 +84,7 @@ class Judge:
                 "jitter": float(restless),
                 "features": None if features is None else features[place],
                 "descriptor": None if faces is None else faces[place],
-                "picture": _png(made.pictures[place]) if place < self.pictures_kept else None,
+                "picture": _png(made.pictures[place]) if place in kept else None,
             }
             for place in range(count)
         ]

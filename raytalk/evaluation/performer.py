@@ -10,12 +10,11 @@ import torch
 from raytalk.command import absolute_uri
 from raytalk.enrolment.perceptual import perceptual_networks
 from raytalk.errors import CheckpointError, SettingsError
+from raytalk.evaluation.labels import features_of, lpips_of
 from raytalk.evaluation.methods.copying import MeanFrame, NearestFrame
 from raytalk.evaluation.methods.made import Made, Method
 from raytalk.evaluation.methods.ours import FeedForward, FineTuned, random_start
 from raytalk.evaluation.methods.warping import WarpedFrames
-from raytalk.evaluation.metrics.features import FrameFeatures, load_frame_features
-from raytalk.evaluation.metrics.lpips import Lpips, load_lpips
 from raytalk.evaluation.protocol import Sitting, Trial, sit
 from raytalk.evaluation.settings import EvaluateSettings
 from raytalk.learning.fewshot import FewShotLearner
@@ -25,7 +24,7 @@ from raytalk.learning.pretrained import Pretrained, load_pretrained
 from raytalk.learning.settings import FewShotSettings
 from raytalk.networks.discriminator import Discriminator
 from raytalk.storage import Storage
-from raytalk.warping.model import load_warping
+from raytalk.warping.model import Warping, load_warping
 
 _BATCH = 16
 """pictures that networks judge together"""
@@ -54,6 +53,7 @@ class Models:
     main: Pretrained
     others: dict[str, Pretrained] = field(default_factory=dict)
     translation: Pretrained | None = None
+    warping: Warping | None = None
 
     @property
     def all(self) -> list[Pretrained]:
@@ -73,11 +73,21 @@ def load_models(settings: EvaluateSettings) -> Models:
         main,
         {name: load(uri) for name, uri in settings.others.items()},
         load(settings.translation) if settings.translation else None,
+        load_warping(absolute_uri(settings.warping)) if settings.warping else None,
     )
-    for other in models.all[1:]:
-        theirs, own = other.networks.resolution, main.networks.resolution
+    sizes = [(other.uri, other.networks.resolution) for other in models.all[1:]]
+    if models.warping is not None:
+        sizes.append((models.warping.uri, models.warping.settings.resolution))
+    own = main.networks.resolution
+    for uri, theirs in sizes:
         if theirs != own:
-            raise CheckpointError(f"{other.uri} makes pictures of {theirs} pixels and {main.uri} of {own}")
+            raise CheckpointError(f"{uri} makes pictures of {theirs} pixels and {main.uri} of {own}")
+    for other in models.all:
+        perceptual_networks(settings.perceptual, other)
+    if "ft/no-identity" in settings.methods and not _has_identity(main):
+        raise SettingsError(
+            f"methods=ft/no-identity: {main.uri} was trained without an identity network; leave that method out"
+        )
     if models.translation and models.translation.networks.embedder:
         raise CheckpointError(
             f"translation={models.translation.uri} has an embedder: train it with networks.embedder=false"
@@ -87,12 +97,19 @@ def load_models(settings: EvaluateSettings) -> Models:
 
 def check_detectors(models: Models, detectors: list[str], accept: bool) -> None:
     """Raises CheckpointError if a model was trained with other landmarks than the clips have."""
-    for model in models.all:
-        if not accept and any(name != model.state.detector for name in detectors):
+    trained = [(model.uri, model.state.detector) for model in models.all]
+    if models.warping is not None:
+        trained.append((models.warping.uri, models.warping.state.detector))
+    for uri, own in trained:
+        if not accept and any(name != own for name in detectors):
             raise CheckpointError(
-                f"{model.uri} was trained on landmarks by {model.state.detector} and the clips have them by "
+                f"{uri} was trained on landmarks by {own} and the clips have them by "
                 f"{', '.join(detectors)}: give accept_detector=true if that is meant"
             )
+
+
+def _has_identity(model: Pretrained) -> bool:
+    return len(model.state.perceptual) > 1 and model.losses.identity > 0
 
 
 class Performer:
@@ -105,13 +122,9 @@ class Performer:
         self._clips = Storage(absolute_uri(settings.clips))
         self._resolution = models.main.networks.resolution
         self.methods = self._methods(models)
-        wanted, weights = settings.metrics, settings.metrics.weights
-        self._lpips: Lpips | None = None
-        self._features: FrameFeatures | None = None
-        if wanted.lpips != "none":
-            self._lpips = load_lpips(wanted.lpips, weights).to(self.device)
-        if wanted.frechet != "none":
-            self._features = load_frame_features(wanted.frechet, weights).to(self.device)
+        lpips, features = lpips_of(settings.metrics), features_of(settings.metrics)
+        self._lpips = None if lpips is None else lpips.to(self.device)
+        self._features = None if features is None else features.to(self.device)
 
     def perform(self, trial: Trial) -> Performance:
         """Raises ClipsError if the clip cannot be used."""
@@ -143,18 +156,18 @@ class Performer:
                 made.append(self._fine_tuned(name, main, main.losses.model_copy(update={"feature_matching": 0.0})))
             elif name == "ft/random-start":
                 made.append(self._fine_tuned(name, main, main.losses, start=random_start(main, settings.seed)))
-            elif len(main.state.perceptual) < 2 or not main.losses.identity:
-                raise SettingsError(f"methods={name}: {main.uri} was trained without an identity network; leave it out")
             else:
                 made.append(self._fine_tuned(name, main, main.losses.model_copy(update={"identity": 0.0})))
         for other_name, other in models.others.items():
             made.append(FeedForward(f"{other_name}/ff", other, self.device, self.dtype))
             made.append(self._fine_tuned(f"{other_name}/ft", other, other.losses))
         if models.translation is not None:
-            few = settings.fewshot.model_copy(update={"epochs": settings.translation_epochs})
+            few = settings.fewshot
+            if settings.translation_epochs:
+                few = few.model_copy(update={"epochs": settings.translation_epochs})
             made.append(self._fine_tuned("translation", models.translation, models.translation.losses, few=few))
-        if settings.warping:
-            made.append(WarpedFrames(load_warping(absolute_uri(settings.warping)), self.device))
+        if models.warping is not None:
+            made.append(WarpedFrames(models.warping, self.device))
         return made
 
     def _fine_tuned(

@@ -11,8 +11,8 @@ import pandas as pd
 from raytalk.config import flatten
 from raytalk.evaluation.claims import check_claims
 from raytalk.evaluation.figures import figures
-from raytalk.evaluation.protocol import Choice
-from raytalk.evaluation.results import METRICS
+from raytalk.evaluation.protocol import Choice, Trial
+from raytalk.evaluation.results import METRICS, PROTOCOL
 from raytalk.evaluation.settings import EvaluateSettings
 from raytalk.evaluation.summary import likeness, per_person, summarise
 from raytalk.evaluation.tables import markdown
@@ -31,17 +31,18 @@ def keep_report(
     """Write summary.md, .csv and .json, people.parquet, protocol.json and figures/, and track them; the summary."""
     summary, people = summarise(rows, settings.seed), per_person(rows)
     claims, alike = check_claims(people), likeness(rows)
-    left_out = dict(failed) | {
-        person: f"its longest clip has {frames} frames" for person, frames in choice.too_short.items()
-    }
+    left_out = dict(failed)
+    if choice.too_short:
+        some = ", ".join(list(choice.too_short)[:5])
+        left_out["too few frames"] = (
+            f"{len(choice.too_short)} people ({some}{' ...' if len(choice.too_short) > 5 else ''})"
+        )
     text = markdown(summary, claims, labels, alike, _about(settings, rows), left_out)
     told: dict[str, Any] = {
         "settings": settings.model_dump(mode="json"),
         "labels": dict(labels),
         "rows": json.loads(summary.to_json(orient="records")),
-        "claims": {
-            split: [claim.__dict__ | {"verdict": claim.verdict} for claim in found] for split, found in claims.items()
-        },
+        "claims": {split: [claim.told() for claim in found] for split, found in claims.items()},
         "likeness": alike,
         "left_out": left_out,
     }
@@ -50,15 +51,15 @@ def keep_report(
         (folder / "summary.md").write_text(text)
         (folder / "summary.csv").write_text(summary.to_csv(index=False))
         (folder / "summary.json").write_text(json.dumps(told, indent=1, default=str))
-        (folder / "protocol.json").write_text(json.dumps(protocol(rows), indent=1))
+        (folder / PROTOCOL).write_text(json.dumps(protocol(rows), indent=1))
         people.to_parquet(folder / "people.parquet")
         (folder / "figures").mkdir()
         for name, picture in figures(rows.drop(columns=["features", "descriptor"]), summary, dict(labels)).items():
             (folder / "figures" / name).write_bytes(picture)
         for file in sorted(file for file in folder.rglob("*") if file.is_file()):
             output.put_file(file, file.relative_to(folder).as_posix())
+        print(text, flush=True)
         log_results(settings.tracking, output.uri, "evaluation", flatten(told["settings"]), _figures(summary), folder)
-    print(text, flush=True)
     print(f"tables, figures and rows: {output.uri}", flush=True)
     return summary
 
@@ -74,6 +75,7 @@ def protocol(rows: pd.DataFrame) -> list[dict[str, Any]]:
                 "split": split,
                 "person": person,
                 "clip": clip,
+                "rows": Trial(split, person, clip, "").path,
                 "learning_frames": learned[learned["shots"] == shots]["frame"].tolist(),
                 "hold_out_frames": group[group["method"] == "truth"]["frame"].tolist(),
             }

@@ -35,8 +35,13 @@ split: how learning and hold-out frames lie in time, `block` or `interleaved`. m
 the clip (of the learning frame for method `learning`). ssim .. landmark_error: of this picture against the hold-out
 frame; NaN where they cannot be had (landmark_error: no face found). jitter: of the whole sequence, the same in all
 its rows. learning_seconds, frame_seconds: of learning this person, and per rendered frame. features: what the
-Fréchet distance sees. descriptor: of the face, what CSIM compares. picture: PNG, of the first frames only.
+Fréchet distance sees. descriptor: of the face, what CSIM compares (found by the driving landmarks, also in a picture
+that shows another pose: a copy loses by that). picture: PNG, of some frames only, spread over the hold-out frames; of
+the first learning frames. Of `truth` only landmark_error and jitter are figures: of the detector itself.
 """
+
+PROTOCOL = "protocol.json"
+"""lists the trials of an evaluation, the file of each one's rows and its frames; written when all are done"""
 
 METHODS: dict[str, str] = {
     "truth": "Real hold-out frames",

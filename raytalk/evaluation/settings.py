@@ -38,7 +38,7 @@ class MetricSettings(Settings):
     faces: Literal["auto", "csim-arcface", "csim-dlib", "none"] = "auto"
     """the recognition network of CSIM; auto: ArcFace if its file is here, else dlib's"""
     weights: str = ""
-    """file, folder or URI of their weights; empty: $RAYTALK_WEIGHTS, ~/.cache/raytalk/weights, torch hub's folder"""
+    """folder, or its URI, with the published files; empty: $RAYTALK_WEIGHTS, ~/.cache/raytalk/weights, torch hub's"""
     detector: Literal["auto", "face-alignment", "dlib", "none"] = "auto"
     """finds the landmarks again in what was made; none: no landmark error"""
 
@@ -68,8 +68,8 @@ class EvaluateSettings(JobSettings):
     """other checkpoints beside it, each NAME=URI: meta-learned otherwise (losses.match=0, data.shots=1 ...)"""
     translation: str = ""
     """a checkpoint meta-trained with networks.embedder=false: the image-to-image baseline"""
-    translation_epochs: int = pydantic.Field(40, ge=1)
-    """passes over the learning images of the image-to-image baseline; the paper's are 40"""
+    translation_epochs: int = pydantic.Field(40, ge=0)
+    """passes over the learning images of the image-to-image baseline; the paper's are 40. 0: learn as `fewshot` says"""
     warping: str = ""
     """what jobs/warping.py made: the warping baseline"""
     steps_shown: tuple[int, ...] = ()
@@ -109,6 +109,10 @@ class EvaluateSettings(JobSettings):
         names = [word.partition("=")[0] for word in self.against]
         if len(set(names)) < len(names) or set(names) & {"ft", "ff"}:
             raise ValueError(f"against names {names}: each once, and none ft or ff")
+        if self.steps_shown and self.fewshot.hold_out:
+            raise ValueError(
+                "steps_shown needs fewshot.hold_out=0: people who stop early would be missing in later steps"
+            )
         if any(step < 1 for step in self.steps_shown):
             raise ValueError(f"steps_shown={self.steps_shown} must be 1 or more; ff is the state before the first step")
         return self

@@ -34,13 +34,13 @@ def markdown(
             parts += [f"### {split} split", "", "| claim | figure | lead | verdict |", "|---|---|---|---|"]
             parts += [*(claim.line() for claim in found), ""]
     parts += ["## What the columns are", ""]
-    parts += [f"- **{short_title(metric, dict(labels))}**: {labels[metric]}" for metric in METRICS if metric in labels]
+    parts += [f"- **{short_title(metric, labels)}**: {labels[metric]}" for metric in METRICS if metric in labels]
     if "frechet" in labels:
         parts += [
             "- The Fréchet distance grows as pictures get fewer: compare only rows with the same number of pictures, "
             "never with tables made from other numbers. The kernel distance has no such bias."
         ]
-    stand_ins = [short_title(m, dict(labels)) for m in METRICS if m in labels and not is_published(m, dict(labels))]
+    stand_ins = [short_title(m, labels) for m in METRICS if m in labels and not is_published(m, labels)]
     if stand_ins:
         parts += [f"- \\* {', '.join(stand_ins)}: a stand-in's, not to be compared with published figures."]
     if likeness:
@@ -63,7 +63,7 @@ def _explained(split: str) -> str:
 
 def _table(summary: pd.DataFrame, labels: Mapping[str, str]) -> list[str]:
     shown = [name for name in METRICS if name in labels and name in summary and summary[name].notna().any()]
-    heads = [f"{short_title(name, dict(labels))}{_BETTER[METRICS[name][1]]}" for name in shown]
+    heads = [f"{short_title(name, labels)}{_BETTER[METRICS[name][1]]}" for name in shown]
     lines = ["| method (T) | steps | " + " | ".join(heads) + " | learning, s | people |"]
     lines += ["|---|" + "---|" * (len(shown) + 3)]
     for _, row in summary.iterrows():

@@ -82,9 +82,9 @@ def found_weights(wanted: WeightsFile, weights: str = "") -> Iterator[FoundWeigh
             yield FoundWeights(storage.fetch_file(file, Path(scratch)), f"{_bare(storage.uri)}/{file}")
 
 
-def has_weights(wanted: WeightsFile) -> bool:
-    """Whether the file is in one of the places that `found_weights` looks into when it is given none."""
-    return any(_at(wanted, place) is not None for place in _usual_places(wanted))
+def has_weights(wanted: WeightsFile, weights: str = "") -> bool:
+    """Whether `found_weights` would find the file."""
+    return any(_at(wanted, place) is not None for place in ([weights] if weights else _usual_places(wanted)))
 
 
 def read_torch(path: Path) -> dict[str, Tensor]:

@@ -31,8 +31,12 @@ def log_results(
 
         client, now = client_of(handle.uri), int(time.time() * 1000)
         values = [Metric(key, value, now, 0) for key, value in metrics.items()]
-        for start in range(0, len(values), _BATCH):
-            client.log_batch(handle.run_id, metrics=values[start : start + _BATCH])
-        client.log_artifacts(handle.run_id, str(folder))
-        client.set_terminated(handle.run_id, "FINISHED")
+        status = "FAILED"
+        try:
+            for start in range(0, len(values), _BATCH):
+                client.log_batch(handle.run_id, metrics=values[start : start + _BATCH])
+            client.log_artifacts(handle.run_id, str(folder))
+            status = "FINISHED"
+        finally:
+            client.set_terminated(handle.run_id, status)
     return handle.run_id

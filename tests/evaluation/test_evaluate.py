@@ -61,8 +61,7 @@ def test_the_whole_protocol(run: Path, long_clips: Path, tmp_path: Path, ray_ses
     assert (summary["people"] == 2).all()
     assert (summary["frames"] == 6).all()
     truth = summary[summary["method"] == "truth"]
-    assert (truth["ssim"] == 1).all()
-    assert (truth["csim"] > 0.999).all()
+    assert truth["ssim"].isna().all(), "a frame against itself says nothing"
     ours = summary[summary["method"] == "ft"]
     assert set(ours["steps"]) == {1, 2}
     for metric in ("ssim", "psnr", "l1", "lpips", "csim", "frechet", "kernel", "learning_seconds"):

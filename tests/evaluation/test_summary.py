@@ -25,8 +25,8 @@ def row(person: str, method: str, shots: int, ssim: float, frame: int = 0, **mor
     values: dict[str, Any] = dict.fromkeys(ROWS.names, math.nan)
     random = np.random.default_rng((len(person), ord(person[-1]), len(method), shots, frame))
     values |= {"split": "block", "person": person, "clip": f"{person}/0", "method": method, "shots": shots, "steps": 0,
-               "frame": frame, "ssim": ssim, "features": random.normal(size=4), "descriptor": None, "picture": None,
-               "landmark_error": 0.1}  # fmt: skip
+               "frame": frame, "ssim": ssim, "lpips": 1 - ssim, "features": random.normal(size=4), "descriptor": None,
+               "picture": None, "landmark_error": 0.1}  # fmt: skip
     return values | more
 
 
@@ -92,13 +92,29 @@ def test_claims_come_out_as_they_are() -> None:
     better = claims["better with T", "ssim", ("ft", 8), ("ft", 1)]
     assert (better.verdict, better.people) == ("holds", 6)
     assert better.lead == pytest.approx(0.3), "the last state of ft, not the one after 10 steps"
-    assert claims["feed-forward ahead at T = 1", "ssim", ("ff", 1), ("ft", 1)].verdict == "holds"
+    assert claims["feed-forward ahead at T = 1", "lpips", ("ff", 1), ("ft", 1)].verdict == "holds"
     assert claims["fine-tuned ahead at T = 8", "ssim", ("ft", 8), ("ff", 8)].lead == pytest.approx(0.1)
     assert claims["ahead of copying", "ssim", ("ft", 8), ("nearest", 8)].verdict == "undecided"
     turned = rows()
     turned.loc[turned["method"] == "ft", "ssim"] *= -1
     against = [c for c in check_claims(per_person(turned))["block"] if c.text == "fine-tuned ahead at T = 8"]
     assert [claim.verdict for claim in against if claim.metric == "ssim"] == ["does not hold"]
+
+
+def test_claims_of_t_need_more_than_one_t() -> None:
+    made = rows()
+    one = [c.text for c in check_claims(per_person(made[made["shots"].isin([0, 8])]))["block"]]
+    assert "ahead of copying" in one
+    assert not [text for text in one if "T" in text]
+    assert check_claims(per_person(made[made["method"] == "truth"]))["block"] == []
+
+
+def test_what_is_not_known_is_told_as_json_can() -> None:
+    made = rows()
+    claim = check_claims(per_person(made[made["person"] == "a"]))["block"][0]
+    assert claim.told()["low"] is None
+    assert claim.verdict == "undecided"
+    assert "nan" not in claim.line()
 
 
 def test_lower_is_better_where_it_is() -> None:

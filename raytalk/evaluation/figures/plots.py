@@ -25,7 +25,7 @@ from raytalk.evaluation.results import METRICS, method_title
 
 _OVERFITTING = "overfitting: the end is worse than the best"
 _MAY_OVERFIT = ("ssim", "psnr", "l1", "lpips", "csim", "landmark_error", "frechet", "kernel")
-_TRUTH_SHOWN = ("csim", "landmark_error", "not_found", "jitter")
+_TRUTH_SHOWN = ("landmark_error", "not_found", "jitter")
 """where real frames are no trivial 0 or 1"""
 
 

@@ -11,7 +11,14 @@ from torch import Tensor, nn
 
 from raytalk.errors import WeightsError
 from raytalk.networks.perceptual import SPECS, VGG16_PLAN, PerceptualNetwork, PerceptualSpec, load_features
-from raytalk.networks.weights import WeightsFile, checked_tensor, found_weights, has_weights, read_torch
+from raytalk.networks.weights import (
+    WeightsFile,
+    checked_tensor,
+    found_weights,
+    has_weights,
+    read_torch,
+    unlike_its_name,
+)
 
 LPIPS = "lpips"
 STAND_IN = "lpips-hed"
@@ -35,6 +42,7 @@ _TRUNKS = {
     ),
     STAND_IN: replace(SPECS["hed"], taps=_TAPS),
 }
+VGG16_FILE = _TRUNKS[LPIPS].weights
 HEADS_FILE = WeightsFile(
     "LPIPS v0.1's heads",
     ("vgg.pth",),
@@ -52,7 +60,8 @@ class Lpips(nn.Module):
         """heads: a weight per channel of each of the trunk's maps."""
         super().__init__()
         self.name = name
-        self.title = TITLES[name]
+        warning = unlike_its_name(trunk.file, trunk.sha256)
+        self.title = TITLES[name] + (f" ({warning})" if warning else "")
         self.trunk = trunk
         self.heads = nn.ParameterList(nn.Parameter(head, requires_grad=False) for head in heads)
 

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 
 from raytalk.command import absolute_uri
 from raytalk.errors import StudyError
-from raytalk.evaluation.results import ROWS
+from raytalk.evaluation.results import PROTOCOL, ROWS
 from raytalk.evaluation.study.analysis import analyse
 from raytalk.evaluation.study.answers import read_answers, read_key
 from raytalk.evaluation.study.figure import user_figure
@@ -32,9 +32,12 @@ def study_job(settings: StudyJobSettings) -> None:
 def read_rows(uri: str) -> pd.DataFrame:
     """The rows of an evaluation without `features` and `descriptor`. Raises StudyError if there are none."""
     storage = Storage(absolute_uri(uri))
-    files = [entry.path for entry in storage.entries("people", recursive=True) if entry.path.endswith(".parquet")]
-    if not files:
-        raise StudyError(f"{uri} holds no evaluation: give the output= of jobs/evaluate.py (it has a folder people/)")
+    if not storage.is_file(PROTOCOL):
+        raise StudyError(
+            f"{uri} holds no finished evaluation: give the output= of jobs/evaluate.py (it has {PROTOCOL})"
+        )
+    # Not all that lies in people/: another evaluation may have left more there.
+    files = [trial["rows"] for trial in json.loads(storage.read(PROTOCOL))]
     tables = []
     for file in files:
         place = join(uri, file)

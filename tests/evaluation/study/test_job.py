@@ -9,7 +9,7 @@ import pytest
 from evaluation.toy_results import toy_rows
 
 from raytalk.errors import SettingsError, StudyError
-from raytalk.evaluation.results import ROWS
+from raytalk.evaluation.results import PROTOCOL, ROWS
 from raytalk.evaluation.study import StudyJobSettings
 from raytalk.evaluation.study.job import read_rows, study_job
 
@@ -19,11 +19,15 @@ def evaluation(tmp_path_factory):
     """Files as an evaluation leaves them, one per person and split, with the heavy columns."""
     folder = tmp_path_factory.mktemp("evaluation")
     rows = toy_rows(people=3, size=32, methods=("ff", "ft"), steps=(320,))
+    listed = []
     for (split, person), own in rows.groupby(["split", "person"]):
         full = own.assign(features=[[0.0] * 3] * len(own), descriptor=None)[ROWS.names]
         (folder / "people" / split).mkdir(parents=True, exist_ok=True)
         table = pa.Table.from_pandas(full, ROWS, preserve_index=False)
         pq.write_table(table, folder / "people" / split / f"{person}.parquet")
+        listed.append({"rows": f"people/{split}/{person}.parquet"})
+    (folder / "people" / "block" / "left-by-another.parquet").write_bytes(b"not of this evaluation")
+    (folder / PROTOCOL).write_text(json.dumps(listed))
     return folder
 
 
@@ -93,5 +97,5 @@ def test_the_job_says_in_one_line_what_is_wrong(tmp_path):
     )
     assert done.returncode == 2
     assert done.stderr.startswith("raytalk: ")
-    assert "holds no evaluation" in done.stderr
+    assert "holds no finished evaluation" in done.stderr
     assert done.stderr.count("\n") == 1
