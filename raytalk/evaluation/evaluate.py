@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
+import cv2
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -88,7 +89,7 @@ class _Actor:
 
     def __init__(self, settings: EvaluateSettings, lines: Console, environment: StorageEnvironment, cpus: int) -> None:
         environment.apply()
-        torch.set_num_threads(cpus)
+        _use_threads(cpus)
         self._performer = Performer(settings, load_models(settings), lines.say)
 
     def ready(self) -> None:
@@ -170,12 +171,18 @@ def _judge(
     settings, about, environment = given
     environment.apply()
     try:
-        torch.set_num_threads(1)
+        _use_threads(1)
         table = _loaded_judge(settings.model_dump_json()).rows(performance)
         Storage(settings.output).write(performance.sitting.trial.path, to_parquet(table, about))
     except RaytalkError as error:
         return error
     return None
+
+
+def _use_threads(count: int) -> None:
+    """OpenCV takes every core otherwise, in each of many processes."""
+    torch.set_num_threads(count)
+    cv2.setNumThreads(count)
 
 
 @lru_cache(maxsize=1)

@@ -12,11 +12,15 @@ from typing import Any
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+import torch
 from toy_run import write_toy_run
 
-from raytalk.errors import CheckpointError, SettingsError
+from raytalk.errors import CheckpointError, SettingsError, TrackingError
 from raytalk.evaluation.evaluate import evaluate
 from raytalk.evaluation.settings import EvaluateSettings
+from raytalk.warping.learner import WarpLearner
+from raytalk.warping.model import save_warping
+from raytalk.warping.settings import WarpingSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = {"clips_split": "val", "people": 3, "shots": "1,4", "hold_out": 4, "fewshot.steps": 2, "fewshot.batch_size": 2}
@@ -35,6 +39,13 @@ def settings(run: Path, clips: Path, output: Path, **more: Any) -> EvaluateSetti
     return EvaluateSettings.resolve(None, given, {key.replace("__", "."): value for key, value in more.items()})
 
 
+def toy_warping(folder: Path, resolution: int = 32) -> Path:
+    network = {"resolution": resolution, "min_channels": 8, "max_channels": 8}
+    given = WarpingSettings.resolve("debug", {"network": network, "losses": {"content": 0}})
+    save_warping(str(folder), WarpLearner(given, None, torch.device("cpu")), episodes=8, detector="dlib")
+    return folder
+
+
 @pytest.mark.ray
 def test_the_whole_protocol(run: Path, long_clips: Path, tmp_path: Path, ray_session: None) -> None:
     translation = write_toy_run(tmp_path / "translation", embedder=False)
@@ -48,6 +59,7 @@ def test_the_whole_protocol(run: Path, long_clips: Path, tmp_path: Path, ray_ses
         steps_shown="1",
         translation=str(translation),
         translation_epochs=1,
+        warping=str(toy_warping(tmp_path / "warping")),
         against=f"other={other}",
         people=2,
         hold_out=3,
@@ -56,7 +68,7 @@ def test_the_whole_protocol(run: Path, long_clips: Path, tmp_path: Path, ray_ses
     summary = evaluate(given)
     assert set(summary["split"]) == {"block", "interleaved"}
     methods = {"truth", "nearest", "mean", "ff", "ft", "ft/no-feature-matching", "ft/random-start", "translation",
-               "other/ff", "other/ft"}  # fmt: skip
+               "warping", "other/ff", "other/ft"}  # fmt: skip
     assert set(summary["method"]) == methods
     assert (summary["people"] == 2).all()
     assert (summary["frames"] == 6).all()
@@ -111,6 +123,9 @@ def test_what_is_done_is_not_done_again(
     assert (summary["people"] == 3).all()
     with pytest.raises(SettingsError, match="holds an evaluation with another seed"):
         evaluate(settings(run, long_clips, tmp_path, **QUICK, seed=1))
+    (tmp_path / "people" / "block" / "left-over.parquet").write_bytes(b"")
+    evaluate(settings(run, long_clips, tmp_path, **(QUICK | {"people": 1, "seed": 1, "again": True})))
+    assert len(list((tmp_path / "people").rglob("*.parquet"))) == 1, "nothing of the former evaluation is left"
 
 
 @pytest.mark.ray
@@ -129,17 +144,39 @@ def test_a_person_who_fails_is_reported(run: Path, long_clips: Path, tmp_path: P
     summary = evaluate(settings(run, tmp_path / "clips", tmp_path / "out", **QUICK, people=4))
     assert (summary["people"] == 3).all()
     assert f"{broken}," in (tmp_path / "out" / "failed.csv").read_text()
-    assert f"- {broken}: clip {broken}" in (tmp_path / "out" / "summary.md").read_text()
+    assert f"- {broken} (block): clip {broken}" in (tmp_path / "out" / "summary.md").read_text()
 
 
 def test_what_does_not_fit_is_refused_before_anything_is_done(run: Path, long_clips: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"has an embedder: train it with networks\.embedder=false"):
-        evaluate(settings(run, long_clips, tmp_path, translation=str(run)))
+        evaluate(settings(run, long_clips, tmp_path / "out", translation=str(run)))
+    with pytest.raises(CheckpointError, match=r"makes pictures of 64 pixels and .* of 32"):
+        evaluate(settings(run, long_clips, tmp_path / "out", warping=str(toy_warping(tmp_path / "warping", 64))))
+    with pytest.raises(SettingsError, match="trained without an identity network"):
+        evaluate(settings(run, long_clips, tmp_path / "out", methods="ft,ft/no-identity"))
+    with pytest.raises(SettingsError, match="steps_shown needs"):
+        settings(run, long_clips, tmp_path, steps_shown="1", fewshot__hold_out=1)
     with pytest.raises(SettingsError, match="NAME=URI"):
         settings(run, long_clips, tmp_path, against="/runs/x")
     with pytest.raises(SettingsError, match="from 1 to 32"):
         settings(run, long_clips, tmp_path, shots="1,64")
-    assert not list(tmp_path.iterdir())
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.s3
+@pytest.mark.ray
+def test_on_s3_one_person_and_one_t(run: Path, long_clips: Path, ray_session: None, s3_server: str) -> None:
+    from raytalk.storage import Storage
+
+    few = QUICK | {"people": 1, "shots": "2"}
+    with pytest.raises(TrackingError, match="cannot hold one"):
+        evaluate(settings(run, long_clips, f"{s3_server}/out", **(few | {"tracking.uri": ""})))  # type: ignore[arg-type]
+    assert not Storage(f"{s3_server}/out").entries()
+    evaluate(settings(run, long_clips, f"{s3_server}/out", **few))  # type: ignore[arg-type]
+    kept = Storage(f"{s3_server}/out")
+    assert kept.is_file("summary.md")
+    assert json.loads(kept.read("summary.json"))["claims"]["block"] == []
+    assert kept.is_file(json.loads(kept.read("protocol.json"))[0]["rows"])
 
 
 @pytest.mark.slow

@@ -67,8 +67,8 @@ def fit_range(axes: Axes, metric: str) -> None:
         top = max(1.04 * high, 1e-6)
         axes.set_ylim(min(-0.03 * top, low if metric == "kernel" else 0.0), top)
     elif (span := _LEAST_SPAN.get(metric, 0.0)) > high - low:
-        middle = (low + high) / 2
-        axes.set_ylim(middle - span / 2, middle + span / 2)
+        top = min((low + high) / 2 + span / 2, 1.0 if metric in ("ssim", "csim") else np.inf)
+        axes.set_ylim(top - span, top)
     axes.yaxis.set_major_locator(MaxNLocator(5))
 
 

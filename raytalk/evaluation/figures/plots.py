@@ -124,10 +124,11 @@ def timings(rows: pd.DataFrame, methods: list[str], where: str = "") -> bytes | 
     if people.empty:
         return None
     shown, looks = ordered(people.method), styles(people.method)
+    learns = people.groupby("method").learning_seconds.max() > 0
     counts = sorted({int(count) for count in people.shots})
     figure = sheet(SLIDE[0], 5.6)
     left, right = figure.subplots(1, 2, width_ratios=[3, 2])
-    for method in shown:
+    for method in (method for method in shown if learns[method]):
         own = people[people.method == method].groupby("shots").learning_seconds.quantile([0.25, 0.5, 0.75]).unstack()
         low, middle, high = (own[q].to_numpy().clip(1e-4) for q in (0.25, 0.5, 0.75))
         look = looks[method]
@@ -140,9 +141,9 @@ def timings(rows: pd.DataFrame, methods: list[str], where: str = "") -> bytes | 
     axis_of_shots(left, counts)
     left.set_title("Learning one person", fontsize=13, color=INK)
     left.set_ylabel("time (logarithmic)", fontsize=11, color=INK)
-    _direct(left, people, shown)
+    _direct(left, people, [method for method in shown if learns[method]])
     _frame_bars(right, people, shown)
-    legend(figure, [left], [method_title(method) for method in shown])
+    legend(figure, [left], [method_title(method) for method in shown if learns[method]])
     figure.suptitle("Time per person and per frame" + (f" on {where}" if where else ""), fontsize=17, color=INK)
     return to_png(figure)
 
