@@ -6,28 +6,21 @@ A trial (one person under one split) is done when its file of rows is there; the
 import csv
 import io
 import json
-import time
 from collections.abc import Iterator
-from functools import lru_cache
 from typing import Any
 
-import cv2
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-import ray
-import torch
 import yaml
 
 from raytalk.command import absolute_uri
-from raytalk.connect import StorageEnvironment, connect, storage_environment
-from raytalk.console import Console, console
-from raytalk.crowd import Crowd
-from raytalk.enrolment.room import room_for
+from raytalk.connect import connect
+from raytalk.console import console
 from raytalk.errors import RaytalkError, SettingsError
-from raytalk.evaluation.judge import Judge, to_parquet
+from raytalk.evaluation.cast import Cast
 from raytalk.evaluation.labels import labels_of, resolved
-from raytalk.evaluation.performer import Models, Performance, Performer, check_detectors, load_models
+from raytalk.evaluation.performer import Models, check_detectors, load_models
 from raytalk.evaluation.protocol import Choice, Trial, choose
 from raytalk.evaluation.report import keep_report
 from raytalk.evaluation.settings import EvaluateSettings
@@ -64,7 +57,7 @@ def evaluate(settings: EvaluateSettings) -> pd.DataFrame:
     if work:
         connect()
         with console() as lines:
-            failed = _Cast(settings, lines, about).play(work)
+            failed = Cast(settings, lines, about).play(work)
     output.write(FAILED_FILE, _failures(failed))
     rows = read_rows(output, [trial for trial in choice.trials if trial not in failed])
     if not len(rows):
@@ -82,112 +75,6 @@ def read_rows(output: Storage, trials: list[Trial]) -> pd.DataFrame:
         with explained(place, "read"), output.filesystem.open_input_file(output.path(trial.path)) as file:
             tables.append(pq.read_table(file).replace_schema_metadata(None))
     return pa.concat_tables(tables).to_pandas() if tables else pd.DataFrame()
-
-
-class _Actor:
-    """The methods in memory, on a device."""
-
-    def __init__(self, settings: EvaluateSettings, lines: Console, environment: StorageEnvironment, cpus: int) -> None:
-        environment.apply()
-        _use_threads(cpus)
-        self._performer = Performer(settings, load_models(settings), lines.say)
-
-    def ready(self) -> None:
-        """Returns when there is room for the actor and everything is loaded."""
-
-    def perform(self, trial: Trial) -> tuple[tuple[float, RaytalkError | None], Performance | None]:
-        """Seconds and what a person can mend; and what was made."""
-        start = time.perf_counter()
-        try:
-            performance = self._performer.perform(trial)
-        except RaytalkError as error:
-            return (time.perf_counter() - start, error), None
-        return (time.perf_counter() - start, None), performance
-
-
-class _Cast:
-    """Actors perform, tasks judge; what is judged is written."""
-
-    def __init__(self, settings: EvaluateSettings, lines: Console, about: dict[str, str]) -> None:
-        self._settings, self._lines = settings, lines
-        self._cpus, self._gpus, room = room_for(settings.table, settings.device)
-        everywhere = ray.cluster_resources().get("CPU", 1.0)
-        # Performing must not take the CPUs that judging needs.
-        self._actors = max(1, min(room, int((everywhere - 1) // self._cpus)))
-        left = everywhere - self._actors * self._cpus
-        self._judges = max(1, int(left))
-        self._judge = ray.remote(_judge).options(num_cpus=1 if left >= 1 else 0)
-        self._given = ray.put((settings, about, storage_environment()))
-        self._waiting: dict[Any, Trial] = {}
-        self._failed: dict[Trial, str] = {}
-
-    def play(self, work: list[Trial]) -> dict[Trial, str]:
-        """Every trial; those that failed, with the reason."""
-        actor: Any = ray.remote(_Actor).options(num_cpus=self._cpus, num_gpus=self._gpus)
-        arguments = self._settings, self._lines, storage_environment(), max(1, int(self._cpus))
-        each = f"{self._gpus:g} GPU" if self._gpus else f"{self._cpus:g} CPUs"
-        count = min(self._actors, len(work))
-        print(f"{len(work)} to perform, {count} at a time, each with {each}; {self._judges} judges", flush=True)
-
-        def give(performer: Any, trial: Trial) -> Any:
-            return performer.perform.options(num_returns=2).remote(trial)
-
-        crowd = Crowd(actor, arguments, give, lambda trial: trial.person, self._settings.table.tries)
-        start = time.perf_counter()
-        for number, done in enumerate(crowd.work(work, count), 1):
-            seconds, error = (0.0, RuntimeError(done.died)) if done.died else done.said
-            if error is not None:
-                self._fail(done.item, error)
-                continue
-            self._waiting[self._judge.remote(self._given, done.more[0])] = done.item
-            left = (time.perf_counter() - start) / number * (len(work) - number)
-            who = f"{done.item.person}, {done.item.split}"
-            print(f"{number}/{len(work)} {who}: {seconds:.1f} s, {left / 60:.0f} min left", flush=True)
-            self._collect(at_most=2 * self._judges)  # else pictures would fill the object store
-        self._collect(at_most=0)
-        return self._failed
-
-    def _collect(self, at_most: int) -> None:
-        """Wait until no more than so many judgements are awaited."""
-        while len(self._waiting) > at_most:
-            ended, _ = ray.wait(list(self._waiting), num_returns=1)
-            trial = self._waiting.pop(ended[0])
-            try:
-                error = ray.get(ended[0])
-            except ray.exceptions.RayError as died:
-                error = died
-            if error is not None:
-                self._fail(trial, error)
-
-    def _fail(self, trial: Trial, error: Exception) -> None:
-        self._failed[trial] = " ".join(str(error).split())[-500:]
-        print(f"{trial.person}, {trial.split}: failed: {self._failed[trial]}", flush=True)
-
-
-def _judge(
-    given: tuple[EvaluateSettings, dict[str, str], StorageEnvironment], performance: Performance
-) -> RaytalkError | None:
-    """Judge and write a trial's rows; what a person can mend."""
-    settings, about, environment = given
-    environment.apply()
-    try:
-        _use_threads(1)
-        table = _loaded_judge(settings.model_dump_json()).rows(performance)
-        Storage(settings.output).write(performance.sitting.trial.path, to_parquet(table, about))
-    except RaytalkError as error:
-        return error
-    return None
-
-
-def _use_threads(count: int) -> None:
-    """OpenCV takes every core otherwise, in each of many processes."""
-    torch.set_num_threads(count)
-    cv2.setNumThreads(count)
-
-
-@lru_cache(maxsize=1)
-def _loaded_judge(settings: str) -> Judge:
-    return Judge.of(EvaluateSettings.model_validate_json(settings))
 
 
 def _choose(settings: EvaluateSettings) -> Choice:

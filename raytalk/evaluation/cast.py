@@ -1,0 +1,126 @@
+"""An evaluation's work on a Ray cluster: actors perform, tasks judge and write."""
+
+import time
+from functools import lru_cache
+from typing import Any
+
+import cv2
+import ray
+import torch
+
+from raytalk.connect import StorageEnvironment, storage_environment
+from raytalk.console import Console
+from raytalk.crowd import Crowd
+from raytalk.enrolment.room import room_for
+from raytalk.errors import RaytalkError
+from raytalk.evaluation.judge import Judge, to_parquet
+from raytalk.evaluation.performer import Performance, Performer, load_models
+from raytalk.evaluation.protocol import Trial
+from raytalk.evaluation.settings import EvaluateSettings
+from raytalk.storage import Storage
+
+
+class _Actor:
+    """The methods in memory, on a device."""
+
+    def __init__(self, settings: EvaluateSettings, lines: Console, environment: StorageEnvironment, cpus: int) -> None:
+        environment.apply()
+        _use_threads(cpus)
+        self._performer = Performer(settings, load_models(settings), lines.say)
+
+    def ready(self) -> None:
+        """Returns when there is room for the actor and everything is loaded."""
+
+    def perform(self, trial: Trial) -> tuple[tuple[float, RaytalkError | None], Performance | None]:
+        """Seconds and what a person can mend; and what was made."""
+        start = time.perf_counter()
+        try:
+            performance = self._performer.perform(trial)
+        except RaytalkError as error:
+            return (time.perf_counter() - start, error), None
+        return (time.perf_counter() - start, None), performance
+
+
+class Cast:
+    """Actors perform, tasks judge; what is judged is written."""
+
+    def __init__(self, settings: EvaluateSettings, lines: Console, about: dict[str, str]) -> None:
+        self._settings, self._lines = settings, lines
+        self._cpus, self._gpus, room = room_for(settings.table, settings.device)
+        everywhere = ray.cluster_resources().get("CPU", 1.0)
+        # Performing must not take the CPUs that judging needs.
+        self._actors = max(1, min(room, int((everywhere - 1) // self._cpus)))
+        left = everywhere - self._actors * self._cpus
+        self._judges = max(1, int(left))
+        self._judge = ray.remote(_judge).options(num_cpus=1 if left >= 1 else 0)
+        self._given = ray.put((settings, about, storage_environment()))
+        self._waiting: dict[Any, Trial] = {}
+        self._failed: dict[Trial, str] = {}
+
+    def play(self, work: list[Trial]) -> dict[Trial, str]:
+        """Every trial; those that failed, with the reason."""
+        actor: Any = ray.remote(_Actor).options(num_cpus=self._cpus, num_gpus=self._gpus)
+        arguments = self._settings, self._lines, storage_environment(), max(1, int(self._cpus))
+        each = f"{self._gpus:g} GPU" if self._gpus else f"{self._cpus:g} CPUs"
+        count = min(self._actors, len(work))
+        print(f"{len(work)} to perform, {count} at a time, each with {each}; {self._judges} judges", flush=True)
+
+        def give(performer: Any, trial: Trial) -> Any:
+            return performer.perform.options(num_returns=2).remote(trial)
+
+        crowd = Crowd(actor, arguments, give, lambda trial: trial.person, self._settings.table.tries)
+        start = time.perf_counter()
+        for number, done in enumerate(crowd.work(work, count), 1):
+            seconds, error = (0.0, RuntimeError(done.died)) if done.died else done.said
+            if error is not None:
+                self._fail(done.item, error)
+                continue
+            self._waiting[self._judge.remote(self._given, done.more[0])] = done.item
+            left = (time.perf_counter() - start) / number * (len(work) - number)
+            who = f"{done.item.person}, {done.item.split}"
+            print(f"{number}/{len(work)} {who}: {seconds:.1f} s, {left / 60:.0f} min left", flush=True)
+            self._collect(at_most=2 * self._judges)  # else pictures would fill the object store
+        self._collect(at_most=0)
+        return self._failed
+
+    def _collect(self, at_most: int) -> None:
+        """Wait until no more than so many judgements are awaited."""
+        while len(self._waiting) > at_most:
+            ended, _ = ray.wait(list(self._waiting), num_returns=1)
+            trial = self._waiting.pop(ended[0])
+            try:
+                error = ray.get(ended[0])
+            except ray.exceptions.RayError as died:
+                error = died
+            if error is not None:
+                self._fail(trial, error)
+
+    def _fail(self, trial: Trial, error: Exception) -> None:
+        self._failed[trial] = " ".join(str(error).split())[-500:]
+        print(f"{trial.person}, {trial.split}: failed: {self._failed[trial]}", flush=True)
+
+
+def _judge(
+    given: tuple[EvaluateSettings, dict[str, str], StorageEnvironment], performance: Performance
+) -> RaytalkError | None:
+    """Judge and write a trial's rows; what a person can mend."""
+    settings, about, environment = given
+    environment.apply()
+    try:
+        _use_threads(1)
+        table = _loaded_judge(settings.model_dump_json()).rows(performance)
+        Storage(settings.output).write(performance.sitting.trial.path, to_parquet(table, about))
+    except RaytalkError as error:
+        return error
+    return None
+
+
+def _use_threads(count: int) -> None:
+    """OpenCV takes every core otherwise, in each of many processes."""
+    torch.set_num_threads(count)
+    cv2.setNumThreads(count)
+
+
+@lru_cache(maxsize=1)
+def _loaded_judge(settings: str) -> Judge:
+    return Judge.of(EvaluateSettings.model_validate_json(settings))
