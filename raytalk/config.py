@@ -158,6 +158,8 @@ def _value(text: str) -> Any:
 
 
 def _show(value: Any) -> str:
+    if isinstance(value, tuple):
+        value = ",".join(map(str, value))
     return "none" if value is None else str(value) if value != "" else '""'
 
 

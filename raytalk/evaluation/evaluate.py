@@ -68,7 +68,7 @@ def evaluate(settings: EvaluateSettings) -> pd.DataFrame:
 
 
 def read_rows(output: Storage, trials: list[Trial]) -> pd.DataFrame:
-    """All rows of these trials, with features, without pictures of more than was kept."""
+    """All rows of these trials. Raises StorageError."""
     tables = []
     for trial in trials:
         place = join(output.uri, trial.path)
@@ -158,10 +158,8 @@ def _with_absolute_places(settings: EvaluateSettings) -> EvaluateSettings:
     def absolute(uri: str) -> str:
         return uri if not uri or uri.startswith("models:/") else absolute_uri(uri)
 
-    places = {
-        name: absolute(getattr(settings, name)) for name in ("checkpoint", "clips", "output", "translation", "warping")
-    }
-    changes: dict[str, Any] = dict(places)
+    names = ("checkpoint", "clips", "output", "translation", "warping")
+    changes: dict[str, Any] = {name: absolute(getattr(settings, name)) for name in names}
     changes["against"] = tuple(f"{name}={absolute(uri)}" for name, uri in settings.others.items())
     for group in ("perceptual", "metrics"):
         inner = getattr(settings, group)

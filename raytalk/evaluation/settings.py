@@ -23,8 +23,8 @@ MethodName = Literal[
 ]
 
 
-def _words(value: Any) -> Any:
-    """`1,8,32` as a list."""
+def words(value: Any) -> Any:
+    """`1,8,32` as a list; a validator of settings that are lists."""
     return [word.strip() for word in value.split(",") if word.strip()] if isinstance(value, str) else value
 
 
@@ -93,7 +93,7 @@ class EvaluateSettings(JobSettings):
     table: TableSettings = TableSettings()
     tracking: TrackingSettings = TrackingSettings()
 
-    _lists = pydantic.field_validator("shots", "splits", "methods", "against", "steps_shown", mode="before")(_words)
+    _lists = pydantic.field_validator("shots", "splits", "methods", "against", "steps_shown", mode="before")(words)
 
     @pydantic.model_validator(mode="after")
     def _fits(self) -> Self:

@@ -1,16 +1,11 @@
 """What `jobs/study.py` takes."""
 
-from typing import Any, Self
+from typing import Self
 
 import pydantic
 
 from raytalk.config import JobSettings, Settings
-from raytalk.evaluation.settings import Arrangement
-
-
-def _words(value: Any) -> Any:
-    """`1,8,32` as a list."""
-    return [word.strip() for word in value.split(",") if word.strip()] if isinstance(value, str) else value
+from raytalk.evaluation.settings import Arrangement, words
 
 
 class TripletSettings(Settings):
@@ -35,7 +30,7 @@ class TripletSettings(Settings):
     seed: int = pydantic.Field(0, ge=0)
     """decides what is drawn and where the generated picture stands"""
 
-    _lists = pydantic.field_validator("methods", "shots", mode="before")(_words)
+    _lists = pydantic.field_validator("methods", "shots", mode="before")(words)
 
 
 class AnalysisSettings(Settings):
