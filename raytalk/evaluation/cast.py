@@ -9,7 +9,6 @@ import ray
 import torch
 
 from raytalk.connect import StorageEnvironment, storage_environment
-from raytalk.console import Console
 from raytalk.crowd import Crowd
 from raytalk.enrolment.room import room_for
 from raytalk.errors import RaytalkError
@@ -23,10 +22,10 @@ from raytalk.storage import Storage
 class _Actor:
     """The methods in memory, on a device."""
 
-    def __init__(self, settings: EvaluateSettings, lines: Console, environment: StorageEnvironment, cpus: int) -> None:
+    def __init__(self, settings: EvaluateSettings, environment: StorageEnvironment, cpus: int) -> None:
         environment.apply()
         _use_threads(cpus)
-        self._performer = Performer(settings, load_models(settings), lines.say)
+        self._performer = Performer(settings, load_models(settings))
 
     def ready(self) -> None:
         """Returns when there is room for the actor and everything is loaded."""
@@ -44,8 +43,8 @@ class _Actor:
 class Cast:
     """Actors perform, tasks judge; what is judged is written."""
 
-    def __init__(self, settings: EvaluateSettings, lines: Console, about: dict[str, str]) -> None:
-        self._settings, self._lines = settings, lines
+    def __init__(self, settings: EvaluateSettings, about: dict[str, str]) -> None:
+        self._settings = settings
         self._cpus, self._gpus, room = room_for(settings.table, settings.device)
         everywhere = ray.cluster_resources().get("CPU", 1.0)
         # Performing must not take the CPUs that judging needs.
@@ -60,7 +59,7 @@ class Cast:
     def play(self, work: list[Trial]) -> dict[Trial, str]:
         """Every trial; those that failed, with the reason."""
         actor: Any = ray.remote(_Actor).options(num_cpus=self._cpus, num_gpus=self._gpus)
-        arguments = self._settings, self._lines, storage_environment(), max(1, int(self._cpus))
+        arguments = self._settings, storage_environment(), max(1, int(self._cpus))
         each = f"{self._gpus:g} GPU" if self._gpus else f"{self._cpus:g} CPUs"
         count = min(self._actors, len(work))
         print(f"{len(work)} to perform, {count} at a time, each with {each}; {self._judges} judges", flush=True)

@@ -16,11 +16,10 @@ import yaml
 
 from raytalk.command import absolute_uri
 from raytalk.connect import connect
-from raytalk.console import console
 from raytalk.errors import RaytalkError, SettingsError
 from raytalk.evaluation.cast import Cast
 from raytalk.evaluation.labels import labels_of, resolved
-from raytalk.evaluation.performer import Models, check_detectors, load_models
+from raytalk.evaluation.performer import Models, check_models, load_models
 from raytalk.evaluation.protocol import Choice, Trial, choose
 from raytalk.evaluation.report import keep_report
 from raytalk.evaluation.settings import EvaluateSettings
@@ -42,7 +41,7 @@ def evaluate(settings: EvaluateSettings) -> pd.DataFrame:
     store_uri(settings.tracking, settings.output)  # what is wrong with it is told now, not after everything is done
     output, models = Storage(settings.output), load_models(settings)
     choice = _choose(settings)
-    check_detectors(models, choice.detectors, settings.accept_detector)
+    check_models(settings, models, choice.detectors)
     settings = settings.model_copy(update={"metrics": resolved(settings.metrics)})
     labels, about = labels_of(settings.metrics), _about(settings, models)
     _begin(output, settings, about)
@@ -56,8 +55,7 @@ def evaluate(settings: EvaluateSettings) -> pd.DataFrame:
     failed: dict[Trial, str] = {}
     if work:
         connect()
-        with console() as lines:
-            failed = Cast(settings, lines, about).play(work)
+        failed = Cast(settings, about).play(work)
     output.write(FAILED_FILE, _failures(failed))
     rows = read_rows(output, [trial for trial in choice.trials if trial not in failed])
     if not len(rows):

@@ -1,6 +1,5 @@
 """All methods on one person: needs the device. What they made is judged elsewhere, but for what networks say of it."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -62,26 +61,34 @@ class Models:
 
 
 def load_models(settings: EvaluateSettings) -> Models:
-    """Raises CheckpointError if one cannot be used, or does not fit the others."""
+    """Raises CheckpointError if one cannot be used."""
     store = settings.tracking.uri
 
     def load(uri: str) -> Pretrained:
         return load_pretrained(uri if uri.startswith("models:/") else absolute_uri(uri), store)
 
-    main = load(settings.checkpoint)
-    models = Models(
-        main,
+    return Models(
+        load(settings.checkpoint),
         {name: load(uri) for name, uri in settings.others.items()},
         load(settings.translation) if settings.translation else None,
         load_warping(absolute_uri(settings.warping)) if settings.warping else None,
     )
+
+
+def check_models(settings: EvaluateSettings, models: Models, detectors: list[str]) -> None:
+    """What is wrong for everybody is said before a cluster is asked.
+
+    Raises CheckpointError if a model does not fit the others or the landmarks of the clips, SettingsError or
+    WeightsError if a method cannot be had.
+    """
+    main = models.main
     sizes = [(other.uri, other.networks.resolution) for other in models.all[1:]]
     if models.warping is not None:
         sizes.append((models.warping.uri, models.warping.settings.resolution))
-    own = main.networks.resolution
-    for uri, theirs in sizes:
-        if theirs != own:
-            raise CheckpointError(f"{uri} makes pictures of {theirs} pixels and {main.uri} of {own}")
+    size = main.networks.resolution
+    for uri, other_size in sizes:
+        if other_size != size:
+            raise CheckpointError(f"{uri} makes pictures of {other_size} pixels and {main.uri} of {size}")
     for other in models.all:
         perceptual_networks(settings.perceptual, other)
     if "ft/no-identity" in settings.methods and not _has_identity(main):
@@ -92,16 +99,11 @@ def load_models(settings: EvaluateSettings) -> Models:
         raise CheckpointError(
             f"translation={models.translation.uri} has an embedder: train it with networks.embedder=false"
         )
-    return models
-
-
-def check_detectors(models: Models, detectors: list[str], accept: bool) -> None:
-    """Raises CheckpointError if a model was trained with other landmarks than the clips have."""
     trained = [(model.uri, model.state.detector) for model in models.all]
     if models.warping is not None:
         trained.append((models.warping.uri, models.warping.state.detector))
     for uri, own in trained:
-        if not accept and any(name != own for name in detectors):
+        if not settings.accept_detector and any(name != own for name in detectors):
             raise CheckpointError(
                 f"{uri} was trained on landmarks by {own} and the clips have them by "
                 f"{', '.join(detectors)}: give accept_detector=true if that is meant"
@@ -115,8 +117,8 @@ def _has_identity(model: Pretrained) -> bool:
 class Performer:
     """The methods of an evaluation, loaded once."""
 
-    def __init__(self, settings: EvaluateSettings, models: Models, say: Callable[[str], None] = print) -> None:
-        self.settings, self._say = settings, say
+    def __init__(self, settings: EvaluateSettings, models: Models) -> None:
+        self.settings = settings
         self.device = choose_device(settings.device)
         self.dtype = arithmetic(settings.precision, self.device)
         self._clips = Storage(absolute_uri(settings.clips))

@@ -200,12 +200,12 @@ def load(place: Storage, learner: MetaLearner, weights_only: bool = False) -> St
         module.load_state_dict(parts[name])
     if not weights_only:
         for name, own in optimizers.items():
-            _load_moments(own, optimizer[name])
+            load_moments(own, optimizer[name])
         learner.steps = state.steps
     return state
 
 
-def _load_moments(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+def load_moments(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
     """Adam's moments from the checkpoint; rates and decays as this run's settings say."""
     options = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
     optimizer.load_state_dict(state)

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from raytalk.command import absolute_uri
 from raytalk.errors import CheckpointError, TrainingCollapsed
-from raytalk.learning.checkpoint import FOLDER, compare_tensors, load_part, names
+from raytalk.learning.checkpoint import FOLDER, compare_tensors, load_moments, load_part, names
 from raytalk.learning.meta import to_unit
 from raytalk.learning.validation import to_pictures
 from raytalk.storage import Storage
@@ -189,13 +189,10 @@ def resume(place: Storage, learner: WarpLearner) -> WarpState:
                 )
         _fill(learner.average, place.uri, folder / "warping.safetensors")
         _fill(learner.network, place.uri, folder / "network.safetensors")
-        options = [{key: value for key, value in group.items() if key != "params"} for group in _groups(learner)]
         try:
-            learner.optimizer.load_state_dict(torch.load(folder / "optimizer.pt", "cpu", weights_only=True))
+            load_moments(learner.optimizer, torch.load(folder / "optimizer.pt", "cpu", weights_only=True))
         except Exception as error:  # noqa: BLE001 - damage makes the unpickler raise nearly anything
             raise CheckpointError(f"{place.uri}/optimizer.pt cannot be read: {error}") from None
-        for group, own in zip(_groups(learner), options, strict=True):
-            group.update(own)  # moments from the checkpoint, rates as this run's settings say
     learner.steps = state.steps
     return state
 
@@ -259,8 +256,3 @@ def _fill(network: WarpNetwork, uri: str, file: Path) -> None:
     tensors = load_part(uri, file)
     compare_tensors(f"{uri}/{file.name}", tensors, network.state_dict())
     network.load_state_dict(tensors)
-
-
-def _groups(learner: WarpLearner) -> list[dict[str, Any]]:
-    groups: list[dict[str, Any]] = learner.optimizer.param_groups
-    return groups
