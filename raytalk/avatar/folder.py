@@ -13,7 +13,6 @@ import uuid
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import torch
 from safetensors.torch import save
 from torch import Tensor
 
@@ -22,6 +21,7 @@ from raytalk.avatar.card import MARKER, AvatarCard, is_weights, read_marker
 from raytalk.command import absolute_uri
 from raytalk.errors import AvatarError, CheckpointError, StorageError
 from raytalk.learning.checkpoint import compare_tensors, load_part
+from raytalk.learning.release import halved
 from raytalk.networks.settings import NetworkSettings
 from raytalk.storage import Storage
 
@@ -42,7 +42,7 @@ class Kept:
 
 def save_folder(uri: str, card: AvatarCard, tensors: dict[str, Tensor], weights: dict[str, Tensor]) -> None:
     """tensors: all but `weights`, which are the generator's."""
-    tensors = tensors | {f"{_GENERATOR}{key}": _small(value) for key, value in weights.items()}
+    tensors = tensors | {f"{_GENERATOR}{key}": halved(value) for key, value in weights.items()}
     place, name = Storage(absolute_uri(uri)), f"weights-{uuid.uuid4().hex[:12]}.safetensors"
     place.write(name, save({key: value.cpu().contiguous() for key, value in tensors.items()}))
     place.write(MARKER, json.dumps(asdict(card) | {"weights": name}, indent=1).encode())
@@ -76,7 +76,3 @@ def load_folder(uri: str) -> Kept:
             raise AvatarError(f"{error}: make the avatar again") from None
     body.fill(weights)
     return Kept(card, embedding, landmarks, identity, coefficients, body)
-
-
-def _small(weight: Tensor) -> Tensor:
-    return weight.to(torch.float16) if weight.dim() > 1 else weight

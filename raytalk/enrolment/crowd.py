@@ -22,6 +22,7 @@ from raytalk.enrolment.room import room_for
 from raytalk.enrolment.settings import FinetuneSettings
 from raytalk.enrolment.table import Row, read_table
 from raytalk.errors import RaytalkError
+from raytalk.learning.naming import absolute_checkpoint
 from raytalk.learning.pretrained import load_pretrained
 from raytalk.storage import Storage, join
 
@@ -130,9 +131,7 @@ def _make(settings: FinetuneSettings, output: str, lines: Console, work: list[Ro
 
 def _with_absolute_places(settings: FinetuneSettings) -> FinetuneSettings:
     """Actors run in other folders."""
-    checkpoint, perceptual = settings.checkpoint, settings.perceptual
-    if not checkpoint.startswith("models:/"):
-        checkpoint = absolute_uri(checkpoint)
+    checkpoint, perceptual = absolute_checkpoint(settings.checkpoint), settings.perceptual
     if perceptual.weights:
         perceptual = perceptual.model_copy(update={"weights": absolute_uri(perceptual.weights)})
     return settings.model_copy(update={"checkpoint": checkpoint, "perceptual": perceptual})

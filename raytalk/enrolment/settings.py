@@ -34,8 +34,8 @@ class TableSettings(Settings):
 class FinetuneSettings(JobSettings):
     """Make avatars of new people from a meta-learned model."""
 
-    checkpoint: str
-    """the model: URI of a run or of a checkpoint, or models:/name@alias"""
+    checkpoint: str = "base"
+    """the model: URI of a run or of a checkpoint, models:/name@alias, or base, the one that comes with raytalk"""
     output: str
     """where the avatar is kept: a folder or s3://bucket/prefix; of a table the folder for all avatars"""
     images: str = ""

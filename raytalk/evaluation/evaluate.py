@@ -23,6 +23,7 @@ from raytalk.evaluation.performer import Models, check_models, load_models
 from raytalk.evaluation.protocol import Choice, Trial, choose
 from raytalk.evaluation.report import keep_report
 from raytalk.evaluation.settings import EvaluateSettings
+from raytalk.learning.naming import absolute_checkpoint
 from raytalk.storage import Storage, explained, join
 from raytalk.tracking import store_uri
 
@@ -153,13 +154,11 @@ def _lines(failed: dict[Trial, str]) -> Iterator[list[str]]:
 def _with_absolute_places(settings: EvaluateSettings) -> EvaluateSettings:
     """Actors run in other folders."""
 
-    def absolute(uri: str) -> str:
-        return uri if not uri or uri.startswith("models:/") else absolute_uri(uri)
-
-    names = ("checkpoint", "clips", "output", "translation", "warping")
-    changes: dict[str, Any] = {name: absolute(getattr(settings, name)) for name in names}
-    changes["against"] = tuple(f"{name}={absolute(uri)}" for name, uri in settings.others.items())
+    changes: dict[str, Any] = {name: absolute_uri(getattr(settings, name)) for name in ("clips", "output")}
+    for name in ("checkpoint", "translation", "warping"):
+        changes[name] = absolute_checkpoint(getattr(settings, name))
+    changes["against"] = tuple(f"{name}={absolute_checkpoint(uri)}" for name, uri in settings.others.items())
     for group in ("perceptual", "metrics"):
         inner = getattr(settings, group)
-        changes[group] = inner.model_copy(update={"weights": absolute(inner.weights)})
+        changes[group] = inner.model_copy(update={"weights": inner.weights and absolute_uri(inner.weights)})
     return settings.model_copy(update=changes)

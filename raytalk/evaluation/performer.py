@@ -19,6 +19,7 @@ from raytalk.evaluation.settings import EvaluateSettings
 from raytalk.learning.fewshot import FewShotLearner
 from raytalk.learning.losses import LossSettings
 from raytalk.learning.meta import Talker, arithmetic, choose_device, to_unit
+from raytalk.learning.naming import absolute_checkpoint
 from raytalk.learning.pretrained import Pretrained, load_pretrained
 from raytalk.learning.settings import FewShotSettings
 from raytalk.networks.discriminator import Discriminator
@@ -65,7 +66,7 @@ def load_models(settings: EvaluateSettings) -> Models:
     store = settings.tracking.uri
 
     def load(uri: str) -> Pretrained:
-        return load_pretrained(uri if uri.startswith("models:/") else absolute_uri(uri), store)
+        return load_pretrained(absolute_checkpoint(uri), store)
 
     return Models(
         load(settings.checkpoint),

@@ -46,8 +46,8 @@ class MetricSettings(Settings):
 class EvaluateSettings(JobSettings):
     """Self-reenactment of people whom the model has not seen (paper, Section 4)."""
 
-    checkpoint: str
-    """the model: URI of a run or of a checkpoint, or models:/name@alias"""
+    checkpoint: str = "base"
+    """the model: URI of a run or of a checkpoint, models:/name@alias, or base, the one that comes with raytalk"""
     clips: str
     """where the clips are: a folder or s3://bucket/prefix"""
     output: str

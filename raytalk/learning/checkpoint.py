@@ -4,10 +4,9 @@ A checkpoint is a folder `checkpoints/episodes-000012345` of a run. `state.json`
 the size of every other file, so a half-written or truncated checkpoint is told from a good one.
 """
 
-import contextlib
 import json
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,17 +17,17 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from raytalk.command import absolute_uri
 from raytalk.errors import CheckpointError, TrainingCollapsed
 from raytalk.learning.meta import MetaLearner
 from raytalk.networks.settings import NetworkSettings
 from raytalk.storage import Storage, join
-from raytalk.tracking import fetch_registered
 
 FORMAT = 2
 MARKER = "state.json"
 FOLDER = "checkpoints"
-_PARTS = ("embedder", "generator", "discriminator", "ema", "video_embeddings")
+RELEASED = ("ema", "discriminator")
+"""parts of a checkpoint as it is given to others (`raytalk.learning.release`)"""
+_PARTS = ("embedder", "generator", *RELEASED, "video_embeddings")
 
 
 @dataclass(frozen=True)
@@ -153,35 +152,34 @@ def read_state(place: Storage) -> State:
     return state
 
 
-@contextlib.contextmanager
-def found(uri: str, tracking_uri: str = "") -> Iterator[Storage]:
-    """The checkpoint that a setting names: its own URI, its run's (then the newest one) or models:/name@alias.
-
-    A registered model is fetched from the tracking store into a temporary folder, which is gone after the block.
-    """
-    if not uri.startswith("models:/"):
-        place = Storage(absolute_uri(uri))
-        yield place if place.exists(MARKER) else newest(place)
-        return
-    with tempfile.TemporaryDirectory(prefix="raytalk-model-") as folder:
-        yield Storage(str(fetch_registered(uri, tracking_uri, Path(folder))))
+def is_released(state: State) -> bool:
+    """Whether a checkpoint has the released parts alone."""
+    return "optimizer.pt" not in state.files
 
 
 def load(place: Storage, learner: MetaLearner, weights_only: bool = False) -> State:
     """Load all of a checkpoint into `learner`, or nothing: everything is compared before anything is copied.
 
-    `weights_only` starts another run: networks and rows, not optimizers and counters. Raises CheckpointError naming
+    `weights_only` starts another run: networks and rows, not optimizers and counters; from a released checkpoint E and
+    G start as their averages, and no rows are known. Raises CheckpointError naming
     the file or the field that differs.
     """
     state = read_state(place)
+    released = is_released(state)
+    if released and not weights_only:
+        raise CheckpointError(f"{place.uri} is a released checkpoint, without what a run needs to go on: start from it")
     with tempfile.TemporaryDirectory(prefix="raytalk-checkpoint-") as temporary:
         folder = place.fetch("", Path(temporary))
         _compare_networks(place.uri, folder / "config.yaml", learner.settings.networks)
-        parts = {name: load_part(place.uri, folder / f"{name}.safetensors") for name in _PARTS}
-        try:
-            optimizer = torch.load(folder / "optimizer.pt", map_location="cpu", weights_only=True)
-        except Exception as error:  # noqa: BLE001 - damage makes the unpickler raise nearly anything
-            raise CheckpointError(f"{place.uri}/optimizer.pt cannot be read: {error}") from None
+        if released:
+            parts = {name: load_part(place.uri, folder / f"{name}.safetensors") for name in RELEASED}
+            parts |= _halves(parts["ema"])
+        else:
+            parts = {name: load_part(place.uri, folder / f"{name}.safetensors") for name in _PARTS}
+            try:
+                optimizer = torch.load(folder / "optimizer.pt", map_location="cpu", weights_only=True)
+            except Exception as error:  # noqa: BLE001 - damage makes the unpickler raise nearly anything
+                raise CheckpointError(f"{place.uri}/optimizer.pt cannot be read: {error}") from None
     modules = {
         "embedder": learner.talker.embedder,
         "generator": learner.talker.generator,
@@ -190,12 +188,14 @@ def load(place: Storage, learner: MetaLearner, weights_only: bool = False) -> St
     }
     for name, module in modules.items():
         compare_tensors(f"{place.uri}/{name}.safetensors", parts[name], module.state_dict())
-    _compare_keys(f"{place.uri}/video_embeddings.safetensors", parts["video_embeddings"], learner.rows.state())
+    if not released:
+        _compare_keys(f"{place.uri}/video_embeddings.safetensors", parts["video_embeddings"], learner.rows.state())
     optimizers = {"talker": learner.talker_optimizer, "discriminator": learner.discriminator_optimizer}
     if not weights_only:
         for name, own in optimizers.items():
             _compare_optimizer(f"{place.uri}/optimizer.pt", name, optimizer, own)
-    learner.rows.load(parts["video_embeddings"], rows_only=weights_only)
+    if not released:
+        learner.rows.load(parts["video_embeddings"], rows_only=weights_only)
     for name, module in modules.items():
         module.load_state_dict(parts[name])
     if not weights_only:
@@ -211,6 +211,14 @@ def load_moments(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> Non
     optimizer.load_state_dict(state)
     for group, own in zip(optimizer.param_groups, options, strict=True):
         group.update(own)
+
+
+def _halves(average: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """E and G of their average."""
+    return {
+        part: {key.removeprefix(f"{part}."): value for key, value in average.items() if key.startswith(f"{part}.")}
+        for part in ("embedder", "generator")
+    }
 
 
 def _compare_networks(uri: str, file: Path, here: NetworkSettings) -> None:

@@ -28,6 +28,7 @@ from raytalk.console import console
 from raytalk.errors import CheckpointError, ClipsError, RaytalkError, SettingsError, TrainingCollapsed
 from raytalk.learning import checkpoint
 from raytalk.learning.feed import Feed, training_dataset
+from raytalk.learning.naming import absolute_checkpoint
 from raytalk.learning.settings import MetatrainSettings
 from raytalk.learning.worker import Ended, Job, train_worker
 from raytalk.storage import Storage, join
@@ -228,11 +229,9 @@ def _notes(run: Storage) -> dict[str, Any]:
 
 def _with_absolute_places(settings: MetatrainSettings) -> MetatrainSettings:
     """Workers run in other folders."""
-    perceptual, start = settings.perceptual, settings.checkpoint
+    perceptual, start = settings.perceptual, absolute_checkpoint(settings.checkpoint)
     if perceptual.weights:
         perceptual = perceptual.model_copy(update={"weights": absolute_uri(perceptual.weights)})
-    if start and not start.startswith("models:/"):
-        start = absolute_uri(start)
     places = {"clips": absolute_uri(settings.clips), "output": absolute_uri(settings.output)}
     return settings.model_copy(update={**places, "checkpoint": start, "perceptual": perceptual})
 

@@ -9,9 +9,10 @@ import yaml
 from torch import nn
 
 from raytalk.errors import CheckpointError
-from raytalk.learning.checkpoint import State, compare_tensors, found, load_part, read_state
+from raytalk.learning.checkpoint import State, compare_tensors, load_part, read_state
 from raytalk.learning.losses import LossSettings
 from raytalk.learning.meta import Talker
+from raytalk.learning.naming import found, lasting_name
 from raytalk.networks.discriminator import Discriminator
 from raytalk.networks.settings import NetworkSettings
 from raytalk.storage import Storage
@@ -22,7 +23,7 @@ class Pretrained:
     """Networks on the CPU, in evaluation mode."""
 
     uri: str
-    """of the checkpoint, absolute; of a registered model as it was asked for"""
+    """of the checkpoint, absolute; of a registered model and of `base` as it was asked for"""
     talker: Talker
     """E and G, averaged over training"""
     discriminator: Discriminator
@@ -35,7 +36,7 @@ class Pretrained:
 
 
 def load_pretrained(uri: str, tracking_uri: str = "") -> Pretrained:
-    """The model of a checkpoint, a run or models:/name@alias.
+    """The model of a checkpoint, a run, models:/name@alias or `base`, the one that comes along.
 
     Raises CheckpointError if it is missing, not complete or damaged.
     """
@@ -47,7 +48,7 @@ def load_pretrained(uri: str, tracking_uri: str = "") -> Pretrained:
             talker, discriminator = Talker(networks), Discriminator(networks)
             for name, module in (("ema", talker), ("discriminator", discriminator)):
                 _fill(place, name, module, folder)
-        where = uri if uri.startswith("models:/") else place.uri
+        where = lasting_name(uri, place)
     return Pretrained(where, talker.eval(), discriminator.eval(), networks, losses, state, pupils)
 
 

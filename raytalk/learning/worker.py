@@ -23,6 +23,7 @@ from raytalk.learning.arrival import batches, to_episodes
 from raytalk.learning.checkpoint_writer import CheckpointWriter
 from raytalk.learning.health import Guard, Window
 from raytalk.learning.meta import MetaLearner
+from raytalk.learning.naming import found
 from raytalk.learning.progress import Stopwatch, line
 from raytalk.learning.settings import MetatrainSettings
 from raytalk.learning.validation import People, load_people, validate
@@ -163,7 +164,7 @@ class _Worker:
             self._check_fit(place, state)
             return state.episodes
         if self.settings.checkpoint:
-            with checkpoint.found(self.settings.checkpoint, self.job.tracking.uri) as start:
+            with found(self.settings.checkpoint, self.job.tracking.uri) as start:
                 self._check_fit(start, checkpoint.load(start, self.learner, weights_only=True))
         return 0
 

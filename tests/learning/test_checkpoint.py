@@ -20,6 +20,7 @@ from raytalk.learning import checkpoint
 from raytalk.learning.checkpoint import FORMAT, Snapshot, State
 from raytalk.learning.checkpoint_writer import CheckpointWriter
 from raytalk.learning.meta import MetaLearner
+from raytalk.learning.naming import found
 from raytalk.learning.settings import MetatrainSettings
 from raytalk.storage import Storage
 
@@ -366,10 +367,10 @@ def test_incomplete_checkpoints_do_not_push_out_complete_ones(run: Storage) -> N
 
 def test_found_by_checkpoint_or_run(run: Storage, place: Storage) -> None:
     for uri in (place.uri, run.uri):
-        with checkpoint.found(uri) as found:
-            assert checkpoint.read_state(found).episodes == 40
+        with found(uri) as there:
+            assert checkpoint.read_state(there).episodes == 40
     with pytest.raises(CheckpointError, match="no complete checkpoint"):
-        with checkpoint.found(run.uri + "/nothing"):
+        with found(run.uri + "/nothing"):
             pass
 
 
