@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from raytalk.clips.analyse import decode_jpeg
-from raytalk.clips.episodes import read_clips, scan
+from raytalk.clips.catalog import read_clips, scan
 from raytalk.clips.schema import Split
 from raytalk.config import JobSettings, parse_command_line
 from raytalk.errors import WeightsError

@@ -18,7 +18,8 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from raytalk.clips.episodes import decode_and_draw, read_clips, resized
+from raytalk.clips.catalog import read_clips
+from raytalk.clips.episodes import decode_and_draw, resized
 from raytalk.clips.heads.anatomy import load_anatomy
 from raytalk.clips.heads.studio import Order, Studio
 from raytalk.clips.ledger import Ledger

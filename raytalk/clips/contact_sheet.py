@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from raytalk.clips.analyse import decode_jpeg
-from raytalk.clips.episodes import read_clips
+from raytalk.clips.catalog import read_clips
 from raytalk.clips.ledger import Ledger, Written
 from raytalk.clips.schema import Clip
 from raytalk.errors import ClipsError

@@ -5,7 +5,7 @@ import difflib
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from raytalk.clips.episodes import read_clips
+from raytalk.clips.catalog import read_clips
 from raytalk.clips.schema import SPLITS, Clip
 from raytalk.errors import ClipsError
 from raytalk.storage import Storage, explained, join

@@ -12,7 +12,8 @@ import numpy.typing as npt
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from raytalk.clips.episodes import decode, read_clips, resized, scan
+from raytalk.clips.catalog import read_clips, scan
+from raytalk.clips.episodes import decode, resized
 from raytalk.clips.schema import Split
 from raytalk.errors import ClipsError
 from raytalk.evaluation.settings import Arrangement

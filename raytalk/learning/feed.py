@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import pairwise
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -19,9 +19,11 @@ import ray.data
 from ray.data._internal.execution.execution_callback import ExecutionCallback
 from ray.data.block import Block, BlockMetadata
 
+from raytalk.clips.catalog import Catalog
 from raytalk.clips.episodes import Plan, draw_window
 from raytalk.connect import StorageEnvironment
 from raytalk.console import Console
+from raytalk.learning.settings import DataSettings
 from raytalk.storage import Storage
 
 Columns = dict[str, npt.NDArray[Any]]
@@ -52,6 +54,26 @@ class Feed:
     """what the driver's environment says of the object store"""
     pupils: float = 0.0
     """share of episodes whose drawings carry the pupils"""
+
+    @classmethod
+    def of(
+        cls,
+        catalog: Catalog,
+        data: DataSettings,
+        seed: int,
+        resolution: int,
+        console: Console,
+        environment: StorageEnvironment,
+    ) -> Self:
+        """What training on these clips draws."""
+        plan = Plan(tuple(catalog.files), tuple(catalog.counts), seed, data.shuffle_files)
+        rows = {name: row for row, name in enumerate(catalog.videos)}
+        return cls(catalog.uri, plan, rows, data.shots, resolution, console, environment, data.pupils)
+
+
+def rest_of_run(feed: Feed, shown: int, episodes: int, batch_size: int, cpus_per_task: float) -> ray.data.Dataset:
+    """What a run of so many episodes has not `shown` yet, in whole batches on every rank: some more than asked for."""
+    return training_dataset(feed, shown, episodes + 2 * batch_size, cpus_per_task)
 
 
 def training_dataset(feed: Feed, start: int, stop: int, cpus_per_task: float) -> ray.data.Dataset:

@@ -108,20 +108,22 @@ class FewShotLearner:
 
         more: further images to learn from that do not shape ê_NEW, such as variants of the first.
         """
-        self.embedding = embed(self.talker, images)
-        self.generator.load_state_dict(self.talker.generator.state_dict())
-        self.discriminator.load_state_dict(self._start.state_dict())
-        self.coefficients.copy_(self.talker.generator.projection(self.embedding[None])[0])
-        self.weight.copy_(self._start.w0 + self.embedding)
-        for optimizer in (self.generator_optimizer, self.discriminator_optimizer):
-            for moments in optimizer.state.values():
-                for moment in moments.values():
-                    moment.zero_()
+        embedding = embed(self.talker, images)
+        self._start_over(embedding, self.talker.generator.projection(embedding[None])[0])
         parts = [images] if more is None else [images, more]
         self._frames = torch.cat([part.frames for part in parts]).to(self.device)
         self._drawings = torch.cat([part.drawings for part in parts]).to(self.device)
         self._features = [self._seen_by(network) for network in self._networks]
         self.batch_size = min(self.settings.batch_size, len(self._frames))
+
+    @torch.no_grad()
+    def forget(self) -> None:
+        """Nothing of whoever was learned last stays in memory; what costs time once does."""
+        self._start_over(torch.zeros_like(self._start.w0), self.talker.generator.projection.bias)
+        self._frames, self._drawings = torch.empty(0), torch.empty(0)
+        self._features = []
+        for phases in self._phases.values():
+            phases.forget()
 
     def learn(self, report: Callable[[int, int, Metrics], bool | None] | None = None) -> int:
         """All steps; returns how many were made.
@@ -179,6 +181,17 @@ class FewShotLearner:
         pictures = to_unit(drawings.to(self.device), self.dtype)
         return self.generator.render(pictures, self.coefficients.expand(len(drawings), -1))
 
+    def _start_over(self, embedding: Tensor, coefficients: Tensor) -> None:
+        self.embedding = embedding
+        self.generator.load_state_dict(self.talker.generator.state_dict())
+        self.discriminator.load_state_dict(self._start.state_dict())
+        self.coefficients.copy_(coefficients)
+        self.weight.copy_(self._start.w0 + embedding)
+        for optimizer in (self.generator_optimizer, self.discriminator_optimizer):
+            for moments in optimizer.state.values():
+                for moment in moments.values():
+                    moment.zero_()
+
     def _own(self) -> list[Tensor]:
         return [*self.generator.parameters(), *self.generator.buffers(), self.coefficients]
 
@@ -232,6 +245,13 @@ class _Phases:
             self.generate, self.judge, self.judge_again = (
                 Replayed(phase, recorder) for phase in (self._generate, self._judge, self._judge_again)
             )
+
+    def forget(self) -> None:
+        """Blank what was worked on last, in its places."""
+        last = [getattr(self, name) for name in ("_truth", "_drawing", "_output") if hasattr(self, name)]
+        seen = [tap for taps in self.batch.features for tap in taps]
+        for tensor in (self.batch.frames, self.batch.drawings, *seen, *last):
+            tensor.zero_()
 
     def _generate(self) -> _Gradients:
         """Eq. 8 with L_CNT and L_ADV: the person's generator; D's scores serve the first D step too."""

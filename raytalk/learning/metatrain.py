@@ -19,16 +19,17 @@ import yaml
 from ray.train import TrainingFailedError
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from raytalk.clips.episodes import Catalog, Plan, scan
+from raytalk.clips.catalog import Catalog, scan
 from raytalk.clips.schema import Split
 from raytalk.command import absolute_uri
 from raytalk.config import flatten
 from raytalk.connect import connect, storage_environment
 from raytalk.console import console
-from raytalk.errors import CheckpointError, ClipsError, RaytalkError, SettingsError, TrainingCollapsed
+from raytalk.errors import CheckpointError, ClipsError, RaytalkError, TrainingCollapsed
 from raytalk.learning import checkpoint
-from raytalk.learning.feed import Feed, training_dataset
+from raytalk.learning.feed import Feed, rest_of_run
 from raytalk.learning.naming import absolute_checkpoint
+from raytalk.learning.placement import Placement, place
 from raytalk.learning.settings import MetatrainSettings
 from raytalk.learning.worker import Ended, Job, train_worker
 from raytalk.storage import Storage, join
@@ -54,11 +55,6 @@ def metatrain(settings: MetatrainSettings) -> Outcome:
     settings = _with_absolute_places(settings)
     run = Storage(join(settings.output, settings.name))
     catalog = scan(Storage(settings.clips), "train")
-    if len(catalog.detectors) > 1:
-        raise ClipsError(
-            f"{settings.clips} mixes landmark detectors ({', '.join(catalog.detectors)}): drawings would not be alike; "
-            "preprocess everything with one"
-        )
     resumed = _resumed_state(run)
     _describe(settings, catalog, resumed)
     done = resumed is not None and resumed.episodes >= settings.episodes
@@ -68,7 +64,7 @@ def metatrain(settings: MetatrainSettings) -> Outcome:
         return Outcome(checkpoint.newest(run).uri, settings.episodes, {})
     if not done:
         connect()
-        resources = _resources(settings)
+        placement = place(settings.device, settings.cpus_per_worker, "cpus_per_worker", settings.workers)
         _say_what_changed(run, settings)
     known = notes.get("tracking_run") or (resumed.tracking_run if resumed else None)
     handle = start_run(settings.tracking, run.uri, settings.name, _flat(settings), known)
@@ -82,7 +78,7 @@ def metatrain(settings: MetatrainSettings) -> Outcome:
             splits = _validation_splits(settings)
             with console() as lines:
                 job = Job(settings, run.uri, catalog, splits, handle, lines, storage_environment())
-                outcome = _fit(job, run, resources)
+                outcome = _fit(job, run, placement)
         finished = True
     finally:
         with Tracker.open(handle) as tracker:
@@ -102,22 +98,21 @@ def _register(settings: MetatrainSettings, handle: RunHandle, run: Storage) -> N
     print(f"registered models:/{name}/{version}, now models:/{name}@{alias}", flush=True)
 
 
-def _fit(job: Job, run: Storage, resources: tuple[bool, float, float]) -> Outcome:
+def _fit(job: Job, run: Storage, placement: Placement) -> Outcome:
     settings = job.settings
-    use_gpu, cpus_per_worker, cpus_per_task = resources
     options = ray.data.ExecutionOptions(preserve_order=True)
     # Ray keeps notes of its own about a run and would resume from them; ours are the checkpoints.
     notes = f"ray/{uuid.uuid4().hex}"
     trainer = TorchTrainer(
         train_worker,  # type: ignore[arg-type]
         train_loop_config={"job": job},
-        datasets={"train": partial(_rest_of_run, job, cpus_per_task)},
+        datasets={"train": partial(_rest_of_run, job, placement.cpus_per_task)},
         dataset_config=ray.train.DataConfig(execution_options=options),
-        torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
+        torch_config=TorchConfig(backend="nccl" if placement.gpu else "gloo"),
         scaling_config=ray.train.ScalingConfig(
             num_workers=settings.workers,
-            use_gpu=use_gpu,
-            resources_per_worker={"CPU": cpus_per_worker} | ({"GPU": 1} if use_gpu else {}),
+            use_gpu=placement.gpu,
+            resources_per_worker={"CPU": placement.cpus} | ({"GPU": 1} if placement.gpu else {}),
         ),
         run_config=ray.train.RunConfig(
             name=notes,
@@ -159,37 +154,11 @@ def _mendable(failure: BaseException) -> RaytalkError:
 def _rest_of_run(job: Job, cpus_per_task: float) -> ray.data.Dataset:
     """Called whenever workers start or restart: the episodes that the newest checkpoint has not seen."""
     job.environment.apply()
-    state = _resumed_state(Storage(job.run))
-    settings, catalog = job.settings, job.catalog
-    plan = Plan(tuple(catalog.files), tuple(catalog.counts), settings.seed, settings.data.shuffle_files)
-    videos = {name: row for row, name in enumerate(catalog.videos)}
-    data, resolution = settings.data, settings.networks.resolution
-    feed = Feed(settings.clips, plan, videos, data.shots, resolution, job.console, job.environment, data.pupils)
-    # Whole batches on every rank: some more than what is asked for.
-    stop = settings.episodes + 2 * settings.batch_size
-    return training_dataset(feed, state.episodes if state else 0, stop, cpus_per_task)
-
-
-def _resources(settings: MetatrainSettings) -> tuple[bool, float, float]:
-    """Whether workers get a GPU, CPUs of a worker, CPUs of a data task."""
-    cluster = ray.cluster_resources()
-    gpus, cpus = cluster.get("GPU", 0), cluster.get("CPU", 1)
-    use_gpu = settings.device == "cuda" or (settings.device == "auto" and gpus > 0)
-    if use_gpu and gpus < settings.workers:
-        raise SettingsError(
-            f"workers={settings.workers} need a GPU each and the cluster has {gpus:.0f}: "
-            "give device=cpu or fewer workers"
-        )
-    largest = max((node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]), default=1)
-    automatic = 1.0 if use_gpu else min(cpus / settings.workers, largest) / 2
-    reserved = settings.cpus_per_worker or automatic
-    left = cpus - reserved * settings.workers
-    if left <= 0 or reserved > largest:
-        raise SettingsError(
-            f"workers={settings.workers} with cpus_per_worker={reserved:g} do not fit beside the reading of clips: the "
-            f"cluster has {cpus:g} CPUs, at most {largest:g} on a node; lower cpus_per_worker or workers"
-        )
-    return use_gpu, reserved, min(1.0, left / 2)
+    settings, state = job.settings, _resumed_state(Storage(job.run))
+    feed = Feed.of(
+        job.catalog, settings.data, settings.seed, settings.networks.resolution, job.console, job.environment
+    )
+    return rest_of_run(feed, state.episodes if state else 0, settings.episodes, settings.batch_size, cpus_per_task)
 
 
 def _resumed_state(run: Storage) -> checkpoint.State | None:
@@ -257,7 +226,7 @@ def _describe(settings: MetatrainSettings, catalog: Catalog, resumed: checkpoint
     print(
         f"meta-learning '{settings.name}' ({settings.preset}, {settings.networks.resolution} px): {where}; "
         f"{catalog.clips:,} clips of {len(catalog.videos):,} videos of {catalog.people:,} people, "
-        f"landmarks by {catalog.detectors[0]}; {settings.episodes:,} episodes of {settings.data.shots} shots",
+        f"landmarks by {catalog.detector}; {settings.episodes:,} episodes of {settings.data.shots} shots",
         flush=True,
     )
 

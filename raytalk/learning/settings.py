@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Literal, Self
 import pydantic
 
 from raytalk.config import JobSettings, Settings
-from raytalk.learning.losses import LossSettings
+from raytalk.learning.loss_settings import LossSettings
 from raytalk.networks.settings import NetworkSettings
 from raytalk.tracking import TrackingSettings
 
@@ -136,7 +136,8 @@ class MetatrainSettings(JobSettings):
     name: str = pydantic.Field("metatrain", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     """the run: the same name again resumes it"""
     checkpoint: str = ""
-    """start from the weights of another run's checkpoint, a URI or models:/name@alias; a run that resumes ignores it"""
+    """start from the weights of another run's checkpoint, a URI, models:/name@alias or base; a run that resumes ignores
+    it"""
     accept_detector: bool = False
     """go on from a checkpoint whose clips had their landmarks from another detector"""
     episodes: int = pydantic.Field(10_900_000, ge=1)

@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from skimage.metrics import structural_similarity
 from torch import Tensor
 
-from raytalk.clips.episodes import decode_and_draw, read_clips, scan
+from raytalk.clips.catalog import read_clips, scan
+from raytalk.clips.episodes import decode_and_draw
 from raytalk.clips.schema import Clip, Split
 from raytalk.errors import ClipsError
 from raytalk.learning.losses import content_loss

@@ -13,7 +13,7 @@ import ray.train.torch
 import torch
 import torch.distributed as dist
 
-from raytalk.clips.episodes import Catalog
+from raytalk.clips.catalog import Catalog
 from raytalk.clips.schema import RENDERED, Split
 from raytalk.connect import StorageEnvironment
 from raytalk.console import Console
@@ -187,7 +187,7 @@ class _Worker:
             self.say(
                 f"{left_behind:,} videos of {place.uri} are no longer among the clips: their rows of W are dropped"
             )
-        detector = self.job.catalog.detectors[0]
+        detector = self.job.catalog.detector
         if state.detector != detector and not self.settings.accept_detector:
             mend = "" if RENDERED in (state.detector, detector) else "preprocess with that detector, or "
             raise CheckpointError(
@@ -239,7 +239,7 @@ class _Worker:
             self._epoch(),
             self.learner.steps,
             self.settings.seed,
-            self.job.catalog.detectors[0],
+            self.job.catalog.detector,
             self.perceptual,
             self.job.tracking.run_id,
         )

@@ -12,16 +12,17 @@ import ray
 import ray.data
 import torch
 
-from raytalk.clips.episodes import Catalog, Plan, scan
+from raytalk.clips.catalog import Catalog, scan
 from raytalk.clips.schema import RENDERED
 from raytalk.command import absolute_uri
 from raytalk.connect import StorageEnvironment, connect, storage_environment
 from raytalk.console import Console, console
-from raytalk.errors import CheckpointError, ClipsError, RaytalkError, SettingsError, TrainingCollapsed
+from raytalk.errors import CheckpointError, RaytalkError, TrainingCollapsed
 from raytalk.learning.arrival import batches, to_episodes
 from raytalk.learning.checkpoint import FOLDER, names
-from raytalk.learning.feed import Feed, training_dataset
+from raytalk.learning.feed import Feed, rest_of_run
 from raytalk.learning.meta import choose_device
+from raytalk.learning.placement import Placement, place
 from raytalk.learning.progress import Stopwatch, duration
 from raytalk.networks.perceptual import load_perceptual
 from raytalk.storage import Storage, join
@@ -50,10 +51,7 @@ class _Job:
     run: str
     """URI of the run's folder"""
     catalog: Catalog = field(repr=False)
-    cpus: float
-    cpus_per_task: float
-    """of a task that draws episodes"""
-    gpu: bool
+    placement: Placement
     console: Console
     environment: StorageEnvironment
 
@@ -66,11 +64,6 @@ def train_warping(settings: WarpingSettings) -> Outcome:
     settings = _with_absolute_places(settings)
     run = Storage(join(settings.output, settings.name))
     catalog = scan(Storage(settings.clips), "train")
-    if len(catalog.detectors) > 1:
-        raise ClipsError(
-            f"{settings.clips} mixes landmark detectors ({', '.join(catalog.detectors)}): drawings would not be alike; "
-            "preprocess everything with one"
-        )
     newest = newest_warping(run)
     shown = read_state(newest).episodes if newest else 0
     for text in catalog.left_out:
@@ -78,7 +71,7 @@ def train_warping(settings: WarpingSettings) -> Outcome:
     print(
         f"warping '{settings.name}' ({settings.preset}, {settings.network.resolution} px): "
         f"{f'resuming at episode {shown:,}' if shown else 'a new run'}; {catalog.clips:,} clips of "
-        f"{catalog.people:,} people, landmarks by {catalog.detectors[0]}; {settings.episodes:,} episodes of 1 to "
+        f"{catalog.people:,} people, landmarks by {catalog.detector}; {settings.episodes:,} episodes of 1 to "
         f"{settings.data.shots} sources",
         flush=True,
     )
@@ -86,11 +79,13 @@ def train_warping(settings: WarpingSettings) -> Outcome:
         print(f"nothing to do: {run.uri} has shown all {settings.episodes:,} episodes already", flush=True)
         return Outcome(newest.uri, shown, {})
     connect()
-    gpu, cpus, cpus_per_task = _resources(settings)
+    placement = place(settings.device, settings.cpus, "cpus")
     run.write("config.yaml", settings.to_yaml().encode())
     with console() as lines:
-        job = _Job(settings, run.uri, catalog, cpus, cpus_per_task, gpu, lines, storage_environment())
-        task: Any = ray.remote(_train).options(num_cpus=cpus, num_gpus=int(gpu), max_retries=settings.max_failures)
+        job = _Job(settings, run.uri, catalog, placement, lines, storage_environment())
+        task: Any = ray.remote(_train).options(
+            num_cpus=placement.cpus, num_gpus=int(placement.gpu), max_retries=settings.max_failures
+        )
         try:
             ended = ray.get(task.remote(job))
         except ray.exceptions.RayError as failure:
@@ -109,7 +104,7 @@ def _train(job: _Job) -> Outcome | RaytalkError:
     """The task. What a person must mend is returned, not raised: another try would only meet it again."""
     try:
         job.environment.apply()
-        torch.set_num_threads(max(1, int(job.cpus)))
+        torch.set_num_threads(max(1, int(job.placement.cpus)))
         return _Training(job).show_episodes()
     except RaytalkError as error:
         return error
@@ -121,8 +116,8 @@ class _Training:
     def __init__(self, job: _Job) -> None:
         settings = self.settings = job.settings
         self.job, self.say = job, job.console.say
-        self.run, self.detector = Storage(job.run), job.catalog.detectors[0]
-        self.device = choose_device("cuda" if job.gpu else "cpu")
+        self.run, self.detector = Storage(job.run), job.catalog.detector
+        self.device = choose_device("cuda" if job.placement.gpu else "cpu")
         content = None
         if settings.losses.content > 0:
             content = load_perceptual(settings.perceptual.content, settings.perceptual.weights)
@@ -162,23 +157,14 @@ class _Training:
         raise RuntimeError(f"the clips ended at episode {self.episodes} of {settings.episodes}")
 
     def _rest_of_run(self) -> ray.data.Dataset:
-        settings, catalog, data = self.settings, self.job.catalog, self.settings.data
+        settings, job = self.settings, self.job
         context = ray.data.DataContext.get_current()
         context.execution_options.preserve_order, context.enable_progress_bars = True, False
-        plan = Plan(tuple(catalog.files), tuple(catalog.counts), settings.seed, data.shuffle_files)
-        feed = Feed(
-            settings.clips,
-            plan,
-            {name: row for row, name in enumerate(catalog.videos)},
-            data.shots,
-            settings.network.resolution,
-            self.job.console,
-            self.job.environment,
-            data.pupils,
+        feed = Feed.of(
+            job.catalog, settings.data, settings.seed, settings.network.resolution, job.console, job.environment
         )
-        # The last batch must be whole: some more than what is asked for.
-        stop = settings.episodes + 2 * settings.batch_size
-        return training_dataset(feed, self.episodes, stop, self.job.cpus_per_task)
+        cpus = job.placement.cpus_per_task
+        return rest_of_run(feed, self.episodes, settings.episodes, settings.batch_size, cpus)
 
     def _resume(self) -> int:
         newest = newest_warping(self.run)
@@ -218,24 +204,6 @@ class _Training:
             f"{rate:.3g} episodes/s, waiting {speed['speed/waiting']:.1%} | "
             f"{duration(max(0, total - self.episodes) / rate)} left"
         )
-
-
-def _resources(settings: WarpingSettings) -> tuple[bool, float, float]:
-    """Whether training gets a GPU, its CPUs, and those of a task that draws episodes."""
-    cluster = ray.cluster_resources()
-    gpus, cpus = cluster.get("GPU", 0), cluster.get("CPU", 1)
-    gpu = settings.device == "cuda" or (settings.device == "auto" and gpus > 0)
-    if gpu and gpus < 1:
-        raise SettingsError("device=cuda, and the cluster has no GPU: give device=cpu or auto")
-    largest = max((node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]), default=1)
-    reserved = settings.cpus or (1.0 if gpu else min(cpus / 2, largest))
-    left = cpus - reserved
-    if left <= 0 or reserved > largest:
-        raise SettingsError(
-            f"cpus={reserved:g} do not fit beside the reading of clips: the cluster has {cpus:g} CPUs, at most "
-            f"{largest:g} on a node; lower cpus"
-        )
-    return gpu, reserved, min(1.0, left / 2)
 
 
 def _with_absolute_places(settings: WarpingSettings) -> WarpingSettings:

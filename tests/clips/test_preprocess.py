@@ -19,10 +19,10 @@ import pytest
 
 from raytalk.clips import chunks as chunks_module
 from raytalk.clips.analyse import Limits, analyse_video, choose_frames
+from raytalk.clips.catalog import read_clips
 from raytalk.clips.chunks import AnalyseChunk, Chunk, make_chunks
 from raytalk.clips.contact_sheet import contact_sheet, write_contact_sheet
 from raytalk.clips.crash_marks import CrashMarks
-from raytalk.clips.episodes import read_clips
 from raytalk.clips.ledger import Ledger, drop_doubled
 from raytalk.clips.preprocess import PreprocessSettings, make_plan, preprocess
 from raytalk.clips.schema import REJECTED_SCHEMA, Clip, clips_to_table, table_to_clips, write_table

@@ -17,8 +17,8 @@ import toy_studio
 from toy import toy_clip
 from toy_studio import ToyShootReel, ToyStudio, no_anatomy
 
+from raytalk.clips.catalog import read_clips, scan
 from raytalk.clips.crash_marks import CrashMarks
-from raytalk.clips.episodes import read_clips, scan
 from raytalk.clips.ledger import Ledger
 from raytalk.clips.preprocess import PreprocessSettings, preprocess
 from raytalk.clips.reels import Reel, Shooting, Take, make_reels

@@ -130,7 +130,7 @@ def test_what_is_done_is_not_done_again(
 
 @pytest.mark.ray
 def test_a_person_who_fails_is_reported(run: Path, long_clips: Path, tmp_path: Path, ray_session: None) -> None:
-    from raytalk.clips.episodes import read_clips, scan
+    from raytalk.clips.catalog import read_clips, scan
     from raytalk.clips.schema import clips_to_table, write_table
     from raytalk.storage import Storage
 

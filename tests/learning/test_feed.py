@@ -11,7 +11,8 @@ import ray
 import torch
 from toy import write_toy_clips
 
-from raytalk.clips.episodes import Plan, scan
+from raytalk.clips.catalog import scan
+from raytalk.clips.episodes import Plan
 from raytalk.connect import storage_environment
 from raytalk.console import Console, console
 from raytalk.learning import feed as feed_module

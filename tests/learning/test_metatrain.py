@@ -19,6 +19,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from toy import TINY_NETWORKS, toy_clip, write_toy_clips
+from toy_run import write_toy_run
 
 from raytalk.clips.schema import CLIP_SCHEMA, clips_to_table, write_table
 from raytalk.errors import TrainingCollapsed
@@ -110,7 +111,10 @@ def test_two_workers_train_validate_track_and_keep_checkpoints(
 
 def test_a_restart_changes_no_bit_with_one_worker(ray_session: None, clips: str, tmp_path: Path) -> None:
     straight = run(clips, tmp_path / "straight", episodes=24, **{"tracking.uri": "none"})
-    run(clips, tmp_path / "broken", episodes=12, **{"tracking.uri": "none"})
+    # As if it had been killed after its last but one checkpoint.
+    shutil.copytree(tmp_path / "straight", tmp_path / "broken")
+    shutil.rmtree(tmp_path / "broken" / "metatrain" / "checkpoints" / "episodes-000000024")
+    (tmp_path / "broken" / "metatrain" / "run.json").unlink()
     resumed = run(clips, tmp_path / "broken", episodes=24, **{"tracking.uri": "none"})
     one, two = tensors(straight.checkpoint), tensors(resumed.checkpoint)
     assert one.keys() == two.keys()
@@ -123,19 +127,15 @@ def test_pupils_reach_validation_and_a_change_of_their_share_is_said(
     folder = str(tmp_path / "clips")
     write_toy_clips(folder, people=4, held_out=3, frames=8, size=32, pupils=True)
 
-    def grid(episodes: int, share: float) -> Any:
-        outcome = run(folder, tmp_path, episodes=episodes, **{"tracking.uri": "none", "data.pupils": share})
-        assert load_pretrained(outcome.checkpoint).pupils is (share > 0)
-        picture = cv2.imread(str(tmp_path / "metatrain" / "grids" / f"val-{episodes:08d}.png"), cv2.IMREAD_COLOR_RGB)
-        drawings = picture[22:, 2 * 32 : 3 * 32].astype(int)  # behind a header and two sources
-        return (np.abs(drawings - PUPIL).sum(axis=2) < 60).any()
-
-    assert not grid(8, 0.0)
     # As a run of a version that had no pupils would have left it.
-    config = tmp_path / "metatrain" / "config.yaml"
-    config.write_text("".join(line for line in config.open() if "pupils:" not in line))
-    capsys.readouterr()
-    assert grid(16, 0.5)
+    begun = write_toy_run(tmp_path / "metatrain")
+    given = settings(folder, tmp_path, episodes=8).to_yaml().splitlines(keepends=True)
+    (begun / "config.yaml").write_text("".join(line for line in given if "pupils:" not in line))
+    outcome = run(folder, tmp_path, episodes=16, **{"tracking.uri": "none", "data.pupils": 0.5})
+    assert load_pretrained(outcome.checkpoint).pupils
+    picture = cv2.imread(str(begun / "grids" / "val-00000016.png"), cv2.IMREAD_COLOR_RGB)
+    drawings = picture[22:, 2 * 32 : 3 * 32].astype(int)  # behind a header and two sources
+    assert (np.abs(drawings - PUPIL).sum(axis=2) < 60).any()
     printed = capsys.readouterr().out
     assert "resuming at episode 8" in printed
     assert "data.pupils 0.0 -> 0.5" in printed
@@ -163,11 +163,11 @@ def test_a_killed_worker_is_replaced_and_the_count_is_right(
 
     thread = threading.Thread(target=kill_once)
     thread.start()
-    outcome = run(clips, tmp_path, workers=2, episodes=400, checkpoint_every=16, **{"tracking.uri": "none"})
+    outcome = run(clips, tmp_path, workers=2, episodes=240, checkpoint_every=16, **{"tracking.uri": "none"})
     thread.join()
     assert killed
     state = checkpoint.read_state(Storage(outcome.checkpoint))
-    assert (state.episodes, state.steps) == (400, 100)
+    assert (state.episodes, state.steps) == (240, 60)
     assert "going on from the checkpoint at episode" in capsys.readouterr().out
 
 
@@ -192,7 +192,7 @@ def test_broken_material_is_left_out_counted_and_named(
 def test_a_run_that_turns_to_nan_stops_and_keeps_the_last_good_checkpoint(
     ray_session: None, clips: str, tmp_path: Path
 ) -> None:
-    run(clips, tmp_path, episodes=8, **{"tracking.uri": "none"})
+    write_toy_run(tmp_path / "metatrain")
     with pytest.raises(TrainingCollapsed, match=r"not finite.*last good checkpoint is .*episodes-000000008"):
         run(clips, tmp_path, episodes=400, **{"tracking.uri": "none", "optimization.generator_rate": 1e18})
     kept = checkpoint.names(Storage(str(tmp_path / "metatrain" / "checkpoints")))
@@ -228,7 +228,7 @@ def test_the_users_mistakes_are_one_line_and_exit_2(words: list[str], message: s
 def test_a_checkpoint_of_other_networks_is_refused_by_field(ray_session: None, clips: str, tmp_path: Path) -> None:
     from raytalk.errors import CheckpointError
 
-    run(clips, tmp_path, episodes=8, **{"tracking.uri": "none"})
+    write_toy_run(tmp_path / "metatrain")
     with pytest.raises(CheckpointError, match=r"networks.max_channels is 16 in the checkpoint and 32 here"):
         run(clips, tmp_path, episodes=16, **{"tracking.uri": "none", "networks.max_channels": 32})
     shutil.rmtree(tmp_path / "metatrain")
