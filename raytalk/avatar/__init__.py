@@ -1,6 +1,6 @@
 """One person's talking head: what it is, how it renders, what it is exported to."""
 
-from raytalk.avatar.avatar import Avatar
+from raytalk.avatar.avatar import Avatar, render_together
 from raytalk.avatar.card import AvatarCard
 
-__all__ = ["Avatar", "AvatarCard"]
+__all__ = ["Avatar", "AvatarCard", "render_together"]

@@ -4,6 +4,7 @@ An avatar's folder holds `weights.safetensors` and, put there last, `avatar.json
 embedding of some kilobytes and needs its checkpoint to render; a fine-tuned one (FT) brings its own generator.
 """
 
+from collections.abc import Sequence
 from typing import Self
 
 import numpy as np
@@ -17,6 +18,7 @@ from raytalk.avatar.drawing import draw_ahead
 from raytalk.avatar.engines import Engine, EngineName, Pictures
 from raytalk.avatar.folder import load_folder, save_folder
 from raytalk.errors import CheckpointError
+from raytalk.faces.draw import draw_batch
 from raytalk.learning.fewshot import FewShotLearner
 from raytalk.learning.pretrained import Pretrained, load_pretrained
 from raytalk.networks.settings import NetworkSettings
@@ -144,6 +146,26 @@ class Avatar:
         assert kept.body is not None
         assert kept.coefficients is not None
         return cls(kept.card, kept.body, kept.embedding, kept.coefficients, landmarks, identity)
+
+
+def render_together(avatars: Sequence[Avatar], landmarks: npt.NDArray[np.floating]) -> Pictures:
+    """Frames of several people whose weights are shared, as FF avatars of one model are: [N, H, W, 3] uint8 RGB.
+
+    avatars: whose each frame is, all with one body, on one device; landmarks: [N, 68, 2] in pixels of their resolution.
+    Pupils are left out. Raises ValueError for other shapes, or people who do not share.
+    """
+    first = avatars[0]
+    engine = first._ready()
+    if any(each.body is not first.body or each._ready() is not engine for each in avatars):
+        raise ValueError("people who are rendered together must share one body and one device")
+    if len(avatars) != len(landmarks):
+        raise ValueError(f"{len(landmarks)} frames need as many people, not {len(avatars)}")
+    drawings = draw_batch(landmarks, first.card.resolution)
+    alone = all(each is first for each in avatars)
+    coefficients = first.coefficients if alone else torch.stack([each.coefficients for each in avatars])
+    frames = np.empty_like(drawings)
+    engine.render([drawings], coefficients, frames)
+    return frames
 
 
 def _check_model(card: AvatarCard, pretrained: Pretrained) -> None:

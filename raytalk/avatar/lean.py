@@ -21,6 +21,8 @@ class Lean(nn.Module):
     """Drawings and ψ' become frames. Spectral norm is in the kernels; weights are buffers."""
 
     last_bias: Tensor
+    sizes: list[int]
+    """of the parts of ψ', one for each block and the last norm"""
 
     def __init__(self, generator: Generator, dtype: torch.dtype) -> None:
         """The generator is copied. dtype: of the arithmetic."""
@@ -39,15 +41,16 @@ class Lean(nn.Module):
         self.last_norm, self.last = body.last_norm, body.last
         assert generator.last.bias is not None
         self.register_buffer("last_bias", generator.last.bias.detach().clone())
-        self.sizes = [block.coefficients for block in self.adaptive] + [self.last_norm.coefficients]
+        self.sizes = [block.coefficients for block in (*body.middle, *body.up, body.last_norm)]
         self.eval().requires_grad_(False)
 
     def forward(self, drawings: Tensor, coefficients: Tensor) -> Tensor:
-        """drawings [N, H, W, 3] uint8, coefficients ψ' [C] float32 -> frames [N, H, W, 3] uint8"""
+        """drawings [N, H, W, 3] uint8, ψ' [C] of all or [N, C] of each float32 -> frames [N, H, W, 3] uint8"""
         x = to_unit(drawings, self.dtype)
         for block in self.down:
             x = block(x)
-        *parts, last = coefficients[None].expand(drawings.shape[0], -1).split(self.sizes, dim=1)
+        each = coefficients if coefficients.dim() == 2 else coefficients[None].expand(drawings.shape[0], -1)
+        *parts, last = each.split(self.sizes, dim=1)
         for index, (block, part) in enumerate(zip(self.adaptive, parts, strict=True)):
             x = block(x, part)
             if str(index) in self.attention:

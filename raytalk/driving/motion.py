@@ -7,16 +7,13 @@ import numpy.typing as npt
 
 from raytalk.avatar import Avatar, AvatarCard
 from raytalk.clips.schema import RENDERED
-from raytalk.driving.settings import Smoothing
+from raytalk.driving.settings import SMOOTHING, Smoothing
 from raytalk.errors import AvatarError, SettingsError
 from raytalk.faces.crop import square_map, steady_squares, to_crop
 from raytalk.faces.identity import SAME_PERSON_MEANS, distance
 from raytalk.faces.retarget import adapt
-from raytalk.faces.smooth import CUTOFF, SPEED_GAIN, one_euro
+from raytalk.faces.smooth import one_euro
 from raytalk.faces.track import Track
-
-_SMOOTHING: dict[str, tuple[float, float]] = {"light": (CUTOFF, SPEED_GAIN), "strong": (1.0, 8.0)}
-"""cutoff and gain with speed of `one_euro`, in Hz"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +89,7 @@ def motion_of(
         result = adapt(landmarks, avatar.landmarks, times=even.times, pupils=pupils)
         landmarks, pupils = result.landmarks, result.pupils
     if smooth != "none":
-        cutoff, gain = _SMOOTHING[smooth]
+        cutoff, gain = SMOOTHING[smooth]
         landmarks = one_euro(landmarks, even.times, cutoff, gain, both_ways=True)
     squares = steady_squares(landmarks, even.times)
     maps = [square_map(square, avatar.card.resolution) for square in squares]

@@ -5,9 +5,12 @@ from typing import Any, Literal, Self
 import pydantic
 
 from raytalk.config import JobSettings
+from raytalk.faces.smooth import CUTOFF, SPEED_GAIN
 from raytalk.storage import path_part
 
 Smoothing = Literal["none", "light", "strong"]
+SMOOTHING: dict[str, tuple[float, float]] = {"light": (CUTOFF, SPEED_GAIN), "strong": (1.0, 8.0)}
+"""cutoff and gain with speed of `one_euro`, in Hz"""
 
 
 class PuppeteerSettings(JobSettings):

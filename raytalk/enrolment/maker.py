@@ -26,6 +26,8 @@ from raytalk.learning.pretrained import Pretrained
 
 Progress = Callable[[int, int, dict[str, float]], None]
 """is told the step, the number of steps and the losses"""
+EachStep = Callable[[int, int, FewShotLearner], None]
+"""is told the step, the number of steps, and who learns, who can be asked to render; ends learning by an exception"""
 
 
 @dataclass(frozen=True)
@@ -71,8 +73,14 @@ class AvatarMaker:
         card = self._card(material, about, "FF", {"images": len(material), "source": material.source})
         return Avatar.feed_forward(card, self.pretrained, embedding.cpu(), material.landmarks, material.identity)
 
-    def fine_tuned(self, material: Material, about: About, progress: Progress | None = None) -> Avatar:
-        """The FT avatar (Eq. 8-10)."""
+    def fine_tuned(
+        self,
+        material: Material,
+        about: About,
+        progress: Progress | None = None,
+        each_step: EachStep | None = None,
+    ) -> Avatar:
+        """The FT avatar (Eq. 8-10). `progress` is told some ten times, `each_step` after every step."""
         self.check(material)
         settings = self.settings.fewshot
         learner = self.learner()
@@ -82,6 +90,8 @@ class AvatarMaker:
             if progress is not None and (step % max(1, total // 10) == 0 or step in (1, total)):
                 # Reading them waits for the device.
                 progress(step, total, {key: float(value) for key, value in metrics.items()})
+            if each_step is not None:
+                each_step(step, total, learner)
 
         pupils = self._pupils(material)
         lesson = teach(learner, material.frames, material.landmarks, pupils, report)

@@ -75,7 +75,7 @@ def gather(
         if PurePosixPath(name).suffix.lower() in VIDEO_SUFFIXES:
             with tempfile.TemporaryDirectory(prefix="raytalk-video-") as folder:
                 local = place.fetch_file(name, Path(folder))
-                return _of_video(images, local, shots, resolution, min_face, detector())
+                return of_video(images, local, shots, resolution, min_face, detector())
         return _of_photographs(images, [Photograph(name, place.read(name))], resolution, min_face, detector)
     folder_here = Storage(absolute_uri(images))
     names = list_photographs(folder_here)
@@ -101,9 +101,10 @@ def _of_photographs(
     return Material(taken.frames, taken.landmarks, finder.name, source, identity=taken.identity, refused=taken.refused)
 
 
-def _of_video(
+def of_video(
     source: str, path: Path, shots: int, resolution: int, min_face: float, detector: LandmarkDetector
 ) -> Material:
+    """The learning images of a video on this machine. source: what to call it; the rest and errors as `gather`."""
     info = probe(path)
     frames = sample_frames(path, max(_LEAST_CANDIDATES, shots * _CANDIDATES), LONGEST_SIDE)
     shrunk = max(info.width, info.height) / max(frames[0].image.shape[:2])

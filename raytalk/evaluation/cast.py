@@ -4,9 +4,7 @@ import time
 from functools import lru_cache
 from typing import Any
 
-import cv2
 import ray
-import torch
 
 from raytalk.connect import StorageEnvironment, storage_environment
 from raytalk.crowd import Crowd
@@ -17,6 +15,7 @@ from raytalk.evaluation.performer import Performance, Performer, load_models
 from raytalk.evaluation.protocol import Trial
 from raytalk.evaluation.settings import EvaluateSettings
 from raytalk.storage import Storage
+from raytalk.threads import use_threads
 
 
 class _Actor:
@@ -24,7 +23,7 @@ class _Actor:
 
     def __init__(self, settings: EvaluateSettings, environment: StorageEnvironment, cpus: int) -> None:
         environment.apply()
-        _use_threads(cpus)
+        use_threads(cpus)
         self._performer = Performer(settings, load_models(settings))
 
     def ready(self) -> None:
@@ -106,18 +105,12 @@ def _judge(
     settings, about, environment = given
     environment.apply()
     try:
-        _use_threads(1)
+        use_threads(1)
         table = _loaded_judge(settings.model_dump_json()).rows(performance)
         Storage(settings.output).write(performance.sitting.trial.path, to_parquet(table, about))
     except RaytalkError as error:
         return error
     return None
-
-
-def _use_threads(count: int) -> None:
-    """OpenCV takes every core otherwise, in each of many processes."""
-    torch.set_num_threads(count)
-    cv2.setNumThreads(count)
 
 
 @lru_cache(maxsize=1)

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from raytalk.faces.detector_files import dlib_predictor
 from raytalk.faces.face import DLIB, Face
+from raytalk.faces.near import window
 
 _FIRST_SIDE = 640
 """longest side of the picture that is searched, in pixels: HOG finds faces from 80 pixels on"""
@@ -16,6 +17,8 @@ _SECOND_SCALE, _SECOND_SIDE = 1.5, 2400
 """where nothing is found: enlarged so that faces of some 50 pixels are seen, within this longest side"""
 _MOST_SECOND_LOOKS = 6
 _MOST_ENLARGED = 4.0
+_NEAR_BOX, _NEAR_SIDES = 96, 2.0
+"""looking again near a known box: it is brought to this many pixels, and so many of its sides are searched"""
 _FACE_SIDE = 320
 """the box is brought to this many pixels for the landmarks, which dlib rounds to whole pixels"""
 
@@ -49,6 +52,25 @@ class DlibDetector:
             )
             for frame, those in zip(upright, boxes, strict=True)
         ]
+
+    def detect_near(self, frame: npt.NDArray[np.uint8], box: npt.NDArray[np.floating]) -> Face | None:
+        """The face nearest to where one was a moment ago; None if there is none, which `detect` may still find.
+
+        frame: HxWx3 uint8 RGB; box: [4] of that face, as `detect` gave it. A small part of the frame is searched, at a
+        fixed size of the face.
+        """
+        side = float((box[2:] - box[:2]).max())
+        left, top, right, bottom = window(frame, box, _NEAR_SIDES)
+        if side < 1 or right - left < side / 2 or bottom - top < side / 2:
+            return None
+        upright = np.ascontiguousarray(frame)
+        part = np.ascontiguousarray(upright[top:bottom, left:right])
+        found = self._boxes(part, min(_NEAR_BOX / side, _MOST_ENLARGED))
+        if not found:
+            return None
+        placed = [(those + np.array([left, top, left, top], np.float32), score) for those, score in found]
+        nearest, score = min(placed, key=lambda each: float(np.abs(each[0] - box).sum()))
+        return Face(nearest, self._landmarks(upright, nearest), score)
 
     def _boxes(self, frame: npt.NDArray[np.uint8], scale: float) -> list[tuple[npt.NDArray[np.float32], float]]:
         smaller = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR

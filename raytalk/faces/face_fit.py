@@ -22,7 +22,9 @@ _EVIDENCE = 8.0
 """as many frames' worth of evidence at most: further ones repeat the same errors"""
 _OFFSET, _OFFSET_NOISE = 0.03, 0.04
 """spread of what the identity's shapes leave of a face, and of what one frame shows of it"""
-_STEPS, _IDENTITY_STEPS = 5, 8
+_STEPS, _FOLLOWING_STEPS, _IDENTITY_STEPS = 5, 2, 8
+_LOST = 0.06
+"""of the scale: where half of a face's landmarks lie further away than this it was not found"""
 _CHUNK = 128
 
 
@@ -82,6 +84,18 @@ def fit_frames(shapes: FaceShapes, likeness: Likeness, faces: Points) -> Frames:
     )
 
 
+def follow_frames(shapes: FaceShapes, likeness: Likeness, faces: Points, before: Frames) -> Frames:
+    """As `fit_frames` for faces that moved little since `before`, of as many faces: in less than half the time."""
+    frames = before
+    for _ in range(_FOLLOWING_STEPS):
+        frames = _improved(shapes, likeness, frames, faces)
+    points = shapes.shape(likeness.identity) + np.tensordot(frames.expression, shapes.expressions, 1)
+    away = frames.project(points[:, :INNER] + likeness.offset[JAW:]) - faces[:, JAW:]
+    missed = np.median(np.linalg.norm(away, axis=2), axis=1) / frames.scale
+    # From where a face was last a fit may run into the wrong valley, and would stay there.
+    return frames if (missed < _LOST).all() else fit_frames(shapes, likeness, faces)
+
+
 def fit_likeness(shapes: FaceShapes, faces: Points) -> Likeness:
     """The person of all faces [n, 68, 2], n >= 1, none of them without extent."""
     count = len(shapes.identities)
@@ -114,10 +128,14 @@ def _chunks(faces: Points) -> Iterator[Points]:
 def _fit_chunk(shapes: FaceShapes, likeness: Likeness, faces: Points) -> Frames:
     frames = _start(shapes, faces)
     for _ in range(_STEPS):
-        local, _, missed, weight = _linear(shapes, likeness, frames, faces)
-        own, gain = _normal(local, missed, weight, frames)
-        frames = _moved(frames, np.asarray(np.linalg.solve(own, gain[..., None])[..., 0], np.float64))
+        frames = _improved(shapes, likeness, frames, faces)
     return frames
+
+
+def _improved(shapes: FaceShapes, likeness: Likeness, frames: Frames, faces: Points) -> Frames:
+    local, _, missed, weight = _linear(shapes, likeness, frames, faces)
+    own, gain = _normal(local, missed, weight, frames)
+    return _moved(frames, np.asarray(np.linalg.solve(own, gain[..., None])[..., 0], np.float64))
 
 
 def _start(shapes: FaceShapes, faces: Points) -> Frames:

@@ -57,6 +57,19 @@ class Portraits:
     """[128] mean descriptor of the face; None where the network for it is not installed"""
 
 
+@dataclass(frozen=True)
+class Examined:
+    """A photograph that was looked at on its own."""
+
+    name: str
+    image: Pictures | None
+    """HxWx3 uint8 RGB, None if it cannot be read"""
+    face: Face | None
+    """the largest that was found, whether it can be used or not"""
+    refusal: FaceError | None
+    """why it cannot be used"""
+
+
 def portraits(
     photographs: Sequence[Photograph], detector: LandmarkDetector, resolution: int, min_face: float = 64.0
 ) -> Portraits:
@@ -70,20 +83,34 @@ def portraits(
         raise FaceError("no photographs", "give 1 to 32 photographs of one person")
     if len(photographs) > MOST:
         raise FaceError("too many photographs", f"{len(photographs)} were given; choose at most {MOST}")
+    return together([examine(photograph, detector, min_face) for photograph in photographs], resolution)
+
+
+def examine(photograph: Photograph, detector: LandmarkDetector, min_face: float) -> Examined:
+    """Read one photograph and find the face. Raises nothing for a photograph that cannot be used."""
+    image: Pictures | None = None
+    faces: list[Face] = []
+    try:
+        image = read_photograph(photograph)
+        faces = detector.detect([image])[0]
+        return Examined(photograph.name, image, the_face(image, faces, min_face), None)
+    except FaceError as error:
+        return Examined(photograph.name, image, faces[0] if faces else None, error)
+
+
+def together(examined: Sequence[Examined], resolution: int) -> Portraits:
+    """What can be used of some photographs, cropped, and nobody else. Raises FaceError as `portraits`."""
     images: list[Pictures] = []
     faces: list[Face] = []
     names: list[str] = []
     refused: dict[str, str] = {}
-    for photograph in photographs:
-        try:
-            image = read_photograph(photograph)
-            face = the_face(image, detector.detect([image])[0], min_face)
-        except FaceError as error:
-            refused[photograph.name] = f"{error.reason}: {error}"
-            continue
-        images.append(image)
-        faces.append(face)
-        names.append(photograph.name)
+    for each in examined:
+        if each.refusal is not None:
+            refused[each.name] = f"{each.refusal.reason}: {each.refusal}"
+        elif each.image is not None and each.face is not None:
+            images.append(each.image)
+            faces.append(each.face)
+            names.append(each.name)
     if not images:
         why = "; ".join(f"{name}: {reason}" for name, reason in refused.items())
         raise FaceError("no usable photograph", why)
@@ -121,25 +148,33 @@ def read_photograph(photograph: Photograph) -> Pictures:
 
     Raises FaceError with reason `not a picture` or `picture too large`.
     """
-    _register_heif()
+    register_heif()
     try:
         with Image.open(io.BytesIO(photograph.data)) as file:
             if file.width * file.height > _MOST_PIXELS:
                 raise FaceError("picture too large", f"{file.width} x {file.height} pixels")
-            file.draft("RGB", (LONGEST_SIDE, LONGEST_SIDE))
-            image = ImageOps.exif_transpose(file)
-            if image.has_transparency_data:
-                image = image.convert("RGBA")
-                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-            if image.mode.startswith("I;16"):
-                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-            image = image.convert("RGB")
-            image.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.LANCZOS)
-            return np.asarray(image, np.uint8)
+            return np.asarray(upright(file), np.uint8)
     except (OSError, UnidentifiedImageError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         text = " ".join(str(error).split())[:120]
         hint = "" if "heif" not in _brand(photograph.data) else " (HEIC: install pillow-heif, or convert it to JPEG)"
         raise FaceError("not a picture", f"it cannot be read{hint}: {text}") from error
+
+
+def upright(file: Image.Image) -> Image.Image:
+    """A picture just opened, as it is to be looked at: RGB, upright (EXIF), transparency on white, at most 1,920 px long.
+
+    Raises what Pillow raises on damaged files.
+    """
+    file.draft("RGB", (LONGEST_SIDE, LONGEST_SIDE))
+    image = ImageOps.exif_transpose(file)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    image = image.convert("RGB")
+    image.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.LANCZOS)
+    return image
 
 
 def the_face(image: Pictures, faces: Sequence[Face], min_face: float) -> Face:
@@ -182,7 +217,8 @@ def _brand(data: bytes) -> str:
     return "heif" if data[4:12] in (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftyphevc") else ""
 
 
-def _register_heif() -> None:
+def register_heif() -> None:
+    """Let Pillow read HEIC, where the package for it is installed."""
     try:
         import pillow_heif  # type: ignore[import-not-found, unused-ignore]
     except ImportError:

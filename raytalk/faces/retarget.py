@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from raytalk.faces.face_fit import Frames, Likeness, fit_frames, fit_likeness, sizes
+from raytalk.faces.face_fit import Frames, Likeness, fit_frames, fit_likeness, follow_frames, sizes
 from raytalk.faces.face_shapes import JAW, LIDS, FaceShapes, Points, load_face_shapes
 
 Landmarks = npt.NDArray[np.floating]
@@ -22,7 +22,7 @@ _MOST_FRAMES = 48
 """of a track that the person is learned from"""
 _TOGETHER = 1024
 """frames that are adapted together"""
-_LEAST_SIZE = 1e-3
+LEAST_SIZE = 1e-3
 """pixels: landmarks that lie closer together show no face"""
 _EYE_RATIO = 0.4, 2.5
 """of the target's rest opening to the driver's; what lies beyond is an error of the fit"""
@@ -67,7 +67,7 @@ def learn_face(landmarks: Landmarks, times: Landmarks | None = None) -> Likeness
     clock = np.arange(len(faces), dtype=np.float64) if times is None else np.asarray(times, np.float64)
     if clock.shape != (len(faces),) or not (np.diff(clock) >= 0).all():
         raise ValueError(f"{len(faces)} frames need as many ascending times")
-    good = sizes(faces) > _LEAST_SIZE
+    good = sizes(faces) > LEAST_SIZE
     if not good.any():
         raise ValueError("the landmarks show no face: all points lie in one place")
     return fit_likeness(load_face_shapes(), faces[good][_spread(clock[good])])
@@ -106,17 +106,30 @@ class Adaptation:
                 placed[part] = _pupils(faces[part], moved, np.asarray(pupils[part], np.float64), good)
         return Adapted(result, placed)
 
+    def follow(self, face: Landmarks, before: Frames | None) -> tuple[Points, Frames | None]:
+        """The next frame [68, 2] of a driver, as `apply` does in less time; and how the head is held in it.
+
+        before: what was returned for the last frame, None at the start and after a cut. Raises ValueError as `adapt`.
+        """
+        faces = _checked("driver", np.asarray(face)[None], least=1)
+        if sizes(faces)[0] <= LEAST_SIZE:
+            return faces[0], None
+        if before is None:
+            frames = fit_frames(self._shapes, self._driver, faces)
+        else:
+            frames = follow_frames(self._shapes, self._driver, faces, before)
+        return self._moved(faces, frames)[0], frames
+
     def _piece(self, faces: Points) -> tuple[Points, npt.NDArray[np.bool_]]:
         """The faces moved [n, 68, 2], and which of them were [n]."""
-        good = sizes(faces) > _LEAST_SIZE
+        good = sizes(faces) > LEAST_SIZE
         moved = faces.copy()
         if good.any():
-            moved[good] = self._moved(faces[good])
+            moved[good] = self._moved(faces[good], fit_frames(self._shapes, self._driver, faces[good]))
         return moved, good
 
-    def _moved(self, faces: Points) -> Points:
+    def _moved(self, faces: Points, frames: Frames) -> Points:
         shapes = self._shapes
-        frames = fit_frames(shapes, self._driver, faces)
         points = shapes.shape(self._driver.identity) + np.tensordot(frames.expression, shapes.expressions, 1)
         moved = faces + _seen(shapes, frames, points + self._change, self._offset) - _seen(shapes, frames, points, None)
         for (*pairs, corners), ratio in zip(LIDS, self._openings, strict=True):

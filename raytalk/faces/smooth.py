@@ -52,19 +52,35 @@ def one_euro(
     return smooth
 
 
+class OneEuro:
+    """The filter itself, for frames as they come."""
+
+    def __init__(self, cutoff: float = CUTOFF, speed_gain: float = SPEED_GAIN) -> None:
+        """In Hz, as `one_euro`."""
+        self._cutoff, self._gain = cutoff, speed_gain
+        self._given: npt.NDArray[np.float64] | None = None
+
+    def step(self, points: npt.NDArray[np.floating], passed: float, size: float) -> npt.NDArray[np.float64]:
+        """The next frame's points [P, 2], filtered. passed: seconds since the last one, above 0; size: of the face."""
+        given = np.array(points, np.float64)
+        if self._given is None:
+            self._speed, self._filtered = np.zeros_like(given), given
+        else:
+            change = (given - self._given) / (passed * size)
+            self._speed = self._speed + _weight(np.array(_SPEED_CUTOFF), passed) * (change - self._speed)
+            limit = self._cutoff + self._gain * np.linalg.norm(self._speed, axis=-1, keepdims=True)
+            self._filtered = self._filtered + _weight(limit, passed) * (given - self._filtered)
+        self._given = given
+        return self._filtered.copy()
+
+
 def _forwards(
     faces: npt.NDArray[np.float64], clock: npt.NDArray[np.float64], cutoff: float, speed_gain: float
 ) -> npt.NDArray[np.float64]:
     """faces: [n, P, 2] in face sizes."""
-    filtered = np.empty_like(faces)
-    filtered[0] = faces[0]
-    speed = np.zeros_like(faces[0])
-    for index, passed in enumerate(np.diff(clock).tolist(), start=1):
-        change = (faces[index] - faces[index - 1]) / passed
-        speed += _weight(np.array(_SPEED_CUTOFF), passed) * (change - speed)
-        limit = cutoff + speed_gain * np.linalg.norm(speed, axis=-1, keepdims=True)
-        filtered[index] = filtered[index - 1] + _weight(limit, passed) * (faces[index] - filtered[index - 1])
-    return filtered
+    one = OneEuro(cutoff, speed_gain)
+    passed = [1.0, *np.diff(clock).tolist()]
+    return np.stack([one.step(face, seconds, 1.0) for face, seconds in zip(faces, passed, strict=True)])
 
 
 def _weight(cutoff: npt.NDArray[np.float64], passed: float) -> npt.NDArray[np.float64]:

@@ -12,6 +12,7 @@ from avatar.toy_avatar import WIDE, landmarks, plain, random_avatar
 
 from raytalk.avatar import Avatar
 from raytalk.errors import SettingsError
+from raytalk.faces.draw import draw_batch
 
 CPU = ["winograd", "eager"]
 GPU = [pytest.param(name, marks=pytest.mark.gpu) for name in ("graphs", "eager")]
@@ -43,6 +44,24 @@ def test_float32_is_at_most_a_grey_level_away(engine: str, batch_size: int) -> N
     assert truth.std() > 10
 
 
+def mixed(avatar: Avatar, count: int) -> torch.Tensor:
+    """[count, C] of as many people."""
+    return avatar.coefficients + 0.3 * torch.randn(count, len(avatar.coefficients))
+
+
+@pytest.mark.parametrize("engine", CPU)
+@pytest.mark.parametrize("sizes", [(5,), (2, 1, 2), (1, 1, 1, 1, 1)])
+def test_a_batch_of_several_people_is_their_frames_one_by_one(engine: str, sizes: tuple[int, ...]) -> None:
+    avatar = wide_avatar().to("cpu", engine=engine)
+    drawings, people = draw_batch(landmarks(5, 64), 64), mixed(avatar, 5)
+    together, alone = np.empty_like(drawings), np.empty_like(drawings)
+    avatar._ready().render(np.split(drawings, np.cumsum(sizes)[:-1]), people, together)
+    for index, person in enumerate(people):
+        avatar._ready().render([drawings[index : index + 1]], person, alone[index : index + 1])
+    assert error(together, alone).max() <= 1
+    assert error(together[1:], alone[:-1]).mean() > 3
+
+
 def test_bfloat16_is_some_grey_levels_away() -> None:
     avatar = wide_avatar()
     away = error(avatar.to("cpu", torch.bfloat16).render(landmarks(4, 64)), plain(avatar, landmarks(4, 64)))
@@ -66,6 +85,40 @@ def test_threads_take_turns(engine: str) -> None:
 
     in_four_threads(work)
     assert not wrong
+
+
+def test_winograd_renders_two_calls_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of different people, too, in threads that all share."""
+    from raytalk.avatar.engines import winograd
+
+    together = threading.Barrier(2, timeout=20)
+    draw = winograd._draw
+
+    def meet(*args: object) -> None:
+        together.wait()
+        draw(*args)
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        people = [random_avatar(seed, WIDE).to("cpu", engine="winograd") for seed in range(2)]
+        expected = [person.render(landmarks(1, 64)) for person in people]
+        monkeypatch.setattr(winograd, "_draw", meet)
+        made: dict[int, np.ndarray] = {}
+        threads = [
+            threading.Thread(
+                target=lambda number=number: made.update({number: people[number].render(landmarks(1, 64))})
+            )
+            for number in range(2)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        torch.set_num_threads(before)
+    for number in range(2):
+        np.testing.assert_array_equal(made[number], expected[number])
 
 
 def test_avatars_of_one_body_share_its_engine() -> None:
@@ -151,6 +204,42 @@ def test_recordings_are_replayed_for_whoever_asks() -> None:
     def work(number: int) -> None:
         for batch_size in (8, 1, 3, 8):
             away = error(people[number % 2].render(landmarks(24, 64), batch_size), expected[number % 2])
+            if away.mean() > 1:
+                wrong.append((number, batch_size, away.mean()))
+
+    in_four_threads(work)
+    assert not wrong
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("engine", ["graphs", "eager"])
+def test_a_gpu_renders_several_people_together(engine: str) -> None:
+    """And one alone between them, in the same recordings."""
+    avatar = wide_avatar().to("cuda", engine=engine)
+    drawings, people = draw_batch(landmarks(12, 64), 64), mixed(avatar, 12)
+    together, alone = np.empty_like(drawings), np.empty_like(drawings)
+    for index, person in enumerate(people):
+        avatar._ready().render([drawings[index : index + 1]], person, alone[index : index + 1])
+    for sizes in ((12,), (4, 3, 5), (1, 8, 3)):
+        batches = np.split(drawings, np.cumsum(sizes)[:-1])
+        avatar._ready().render(batches, people, together)
+        assert error(together, alone).mean() < 0.5
+        avatar._ready().render(batches, people[0], together)
+        assert error(together[:1], alone[:1]).mean() < 0.5
+        assert error(together[1:], alone[1:]).mean() > 3
+
+
+@pytest.mark.gpu
+def test_people_with_weights_of_their_own_are_recorded_and_rendered_in_threads() -> None:
+    people = [random_avatar(seed, WIDE) for seed in range(4)]
+    expected = [person.to("cuda", engine="eager").render(landmarks(6, 64), 2) for person in people]
+    for person in people:
+        person.to("cuda")
+    wrong: list[object] = []
+
+    def work(number: int) -> None:
+        for batch_size in (1, 6, 2):
+            away = error(people[number].render(landmarks(6, 64), batch_size), expected[number])
             if away.mean() > 1:
                 wrong.append((number, batch_size, away.mean()))
 

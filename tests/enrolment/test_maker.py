@@ -6,13 +6,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from raytalk.avatar import Avatar
 from raytalk.enrolment.maker import About, AvatarMaker, detector_name
 from raytalk.enrolment.material import Material, gather
 from raytalk.enrolment.settings import FinetuneSettings
 from raytalk.errors import CheckpointError, SettingsError, WeightsError
+from raytalk.faces.draw import draw_batch
+from raytalk.learning.fewshot import FewShotLearner
 from raytalk.learning.pretrained import load_pretrained
+from raytalk.learning.validation import to_pictures
 
 
 def maker(run: Path, **more: Any) -> AvatarMaker:
@@ -67,6 +71,41 @@ def test_the_second_person_is_as_if_they_were_the_first(run: Path, clips: Path) 
     both = maker(run)
     both.fine_tuned(two, About("Bob"))
     after, alone = both.fine_tuned(one, About("Ada")), maker(run).fine_tuned(one, About("Ada"))
+    np.testing.assert_array_equal(after.render(one.landmarks), alone.render(one.landmarks))
+
+
+def test_who_looks_on_changes_nothing(run: Path, clips: Path) -> None:
+    those, steps, seen = material(clips), [], []
+
+    def look(step: int, total: int, learner: FewShotLearner) -> None:
+        steps.append((step, total))
+        drawings = torch.from_numpy(draw_batch(those.landmarks, 32))
+        seen.append(to_pictures(learner.render(drawings)))
+
+    alone, watched = maker(run).fine_tuned(those, About("Ada")), maker(run)
+    learned = watched.fine_tuned(those, About("Ada"), each_step=look)
+    assert steps == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    np.testing.assert_array_equal(learned.render(those.landmarks), alone.render(those.landmarks))
+    # The last look is what is kept, and those before it are on the way there.
+    final = learned.render(those.landmarks).astype(int)
+    misses = [float(np.abs(picture - final).mean()) for picture in seen]
+    assert misses[-1] < 0.6
+    assert misses == sorted(misses, reverse=True)
+
+
+def test_who_looks_on_can_end_it_and_the_next_person_does_not_notice(run: Path, clips: Path) -> None:
+    class Enough(Exception):
+        pass
+
+    def stop(step: int, total: int, learner: FewShotLearner) -> None:
+        if step == 2:
+            raise Enough
+
+    one, two = material(clips, 1), material(clips, 2)
+    made = maker(run)
+    with pytest.raises(Enough):
+        made.fine_tuned(two, About("Bob"), each_step=stop)
+    after, alone = made.fine_tuned(one, About("Ada")), maker(run).fine_tuned(one, About("Ada"))
     np.testing.assert_array_equal(after.render(one.landmarks), alone.render(one.landmarks))
 
 

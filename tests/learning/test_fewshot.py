@@ -192,3 +192,24 @@ def test_the_last_step_is_looked_at_too() -> None:
     after = made.render(images().drawings)
     watch.restore()
     torch.testing.assert_close(made.render(images().drawings), after, atol=0, rtol=0)
+
+
+def test_nothing_of_who_was_forgotten_is_left_and_the_next_is_learned_as_ever() -> None:
+    made, alone = learner(steps=3), learner(count=3, steps=3)
+    made.learn()
+    made.forget()
+    fresh = learner(steps=3)
+    fresh.forget()
+    for (name, value), other in zip(snapshot(made).items(), snapshot(fresh).values(), strict=True):
+        torch.testing.assert_close(value, other, msg=name, rtol=0, atol=0)
+    for optimizer in (made.generator_optimizer, made.discriminator_optimizer):
+        for moments in optimizer.state.values():
+            assert not any(bool(moment.any()) for moment in moments.values())
+    (phases,) = made._phases.values()
+    batch = (phases.batch.frames, phases.batch.drawings, *(tap for taps in phases.batch.features for tap in taps))
+    assert not any(bool(tensor.any()) for tensor in (*batch, phases._truth, phases._drawing, phases._output))
+    made.begin(images(3))
+    made.learn()
+    alone.learn()
+    for (name, value), other in zip(snapshot(made).items(), snapshot(alone).values(), strict=True):
+        torch.testing.assert_close(value, other, msg=name, rtol=0, atol=0)

@@ -28,6 +28,7 @@ class Eager:
         with self._lock:
             there = coefficients.to(self._device)
             for batch in batches:
-                made = self._lean(torch.from_numpy(batch).to(self._device), there)
+                own = there if there.dim() == 1 else there[done : done + len(batch)]
+                made = self._lean(torch.from_numpy(batch).to(self._device), own)
                 frames[done : done + len(batch)] = made.cpu().numpy()
                 done += len(batch)

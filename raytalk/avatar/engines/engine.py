@@ -13,12 +13,13 @@ EngineName = Literal["auto", "eager", "graphs", "winograd"]
 
 
 class Engine(Protocol):
-    """Turns drawings into frames. May be called from any thread; calls take turns."""
+    """Turns drawings into frames. May be called from any thread; calls take turns where a device does one at a time."""
 
     name: str
 
     def render(self, batches: Iterable[Pictures], coefficients: Tensor, frames: Pictures) -> None:
         """Fill `frames` [M, H, W, 3], which is contiguous, in order.
 
-        batches: drawings [N, H, W, 3], M in all. coefficients: ψ' [C] float32 on the CPU.
+        batches: drawings [N, H, W, 3], M in all. coefficients: ψ' [C] of all frames or [M, C] of each, float32 on the
+        CPU, not changed afterwards.
         """

@@ -22,10 +22,11 @@ from raytalk.networks.operations import check_fused_kernels, fused_kernels
 _LANES = 3
 _WARM_UP = 2
 """runs before a recording: libraries choose their algorithms, kernels are compiled"""
+_recording = threading.Lock()
 
 
 class Graphs:
-    """Lanes for each size of batch that was asked for; ψ' lies where all of them read it."""
+    """Lanes for each size of batch that was asked for, recorded when they are needed first."""
 
     name = "graphs"
 
@@ -34,7 +35,6 @@ class Graphs:
         self._lean = Lean(generator, dtype).to(device)
         self._fused = _can_compile(device)
         self._lanes: dict[int, list[_Lane]] = {}
-        self._shown: weakref.ref[Tensor] | None = None
         self._lock = threading.Lock()
 
     @torch.inference_mode()
@@ -42,15 +42,14 @@ class Graphs:
         """See `Engine`."""
         running: deque[_Lane] = deque()
         with self._lock, torch.cuda.device(self._device):
-            self._show(coefficients)
             try:
                 started = done = 0
                 for batch in batches:
-                    lanes = self._prepared(len(batch), batch.shape[1])
-                    lane = lanes[started % _LANES]
+                    lane = self._prepared(len(batch), batch.shape[1], started % _LANES)
                     while len(running) == _LANES or lane in running:
                         running.popleft().finish()
-                    lane.start(batch, frames[done : done + len(batch)])
+                    place = slice(done, done + len(batch))
+                    lane.start(batch, coefficients if coefficients.dim() == 1 else coefficients[place], frames[place])
                     running.append(lane)
                     started, done = started + 1, done + len(batch)
             finally:
@@ -59,61 +58,69 @@ class Graphs:
 
     def replay(self, count: int, side: int) -> None:
         """The kernels of one batch on the current stream, for a stopwatch; something must have been rendered before."""
-        self._prepared(count, side)[0].replay()
+        self._prepared(count, side, 0).replay()
 
-    def _show(self, coefficients: Tensor) -> None:
-        """Put a person's ψ' where the recordings read it; nothing runs meanwhile."""
-        if self._shown is not None and self._shown() is coefficients:
-            return
-        if self._shown is None:
-            self._coefficients = torch.empty_like(coefficients, device=self._device)
-        self._coefficients.copy_(coefficients)
-        torch.cuda.current_stream().synchronize()
-        self._shown = weakref.ref(coefficients)
-
-    def _prepared(self, count: int, side: int) -> "list[_Lane]":
-        """Lanes for at least so many frames, few of them idle."""
+    def _prepared(self, count: int, side: int, number: int) -> "_Lane":
+        """A lane for at least so many frames, few of them idle; those of a size have numbers below _LANES."""
         fitting = [size for size in self._lanes if count <= size < 4 * count]
-        if fitting:
-            return self._lanes[min(fitting)]
-        size = 1 << (count - 1).bit_length()
-        with fused_kernels(self._fused), fixed_shapes():
-            lanes = [_Lane(self._lean, self._coefficients, size, side) for _ in range(_LANES)]
-        self._lanes[size] = lanes
-        return lanes
+        size = min(fitting) if fitting else 1 << (count - 1).bit_length()
+        lanes = self._lanes.setdefault(size, [])
+        while len(lanes) <= number:
+            # One recording at a time in a process: what surrounds it is set for all threads.
+            with _recording, fused_kernels(self._fused), fixed_shapes():
+                lanes.append(_Lane(self._lean, self._device, size, side))
+        return lanes[number]
 
 
 class _Lane:
     """One recording, for batches of up to `size` pictures of side x side pixels."""
 
-    def __init__(self, lean: Lean, coefficients: Tensor, size: int, side: int) -> None:
-        device, shape = coefficients.device, (size, side, side, 3)
+    def __init__(self, lean: Lean, device: torch.device, size: int, side: int) -> None:
+        shape = (size, side, side, 3)
         self._up, self._down = (torch.zeros(shape, dtype=torch.uint8, pin_memory=True) for _ in range(2))
         self._host_up, self._host_down = self._up.numpy(), self._down.numpy()
+        self._host_coefficients = torch.zeros((size, sum(lean.sizes)), pin_memory=True)
         self._drawings = torch.zeros(shape, dtype=torch.uint8, device=device)
+        self._coefficients = torch.zeros_like(self._host_coefficients, device=device)
+        self._shown: weakref.ref[Tensor] | None = None
         self._finished = torch.cuda.Event()
         self._stream, current = torch.cuda.Stream(device), torch.cuda.current_stream(device)
         self._stream.wait_stream(current)
         with torch.cuda.stream(self._stream):
             for _ in range(_WARM_UP):
-                lean(self._drawings, coefficients)
+                lean(self._drawings, self._coefficients)
         self._stream.synchronize()
         self._graph = torch.cuda.CUDAGraph()
         # A pool of its own, since lanes run at the same time. Other threads may use the GPU during the recording, which
         # the mode "global" forbids.
         with torch.cuda.graph(self._graph, stream=self._stream, capture_error_mode="thread_local"):
-            self._frames = lean(self._drawings, coefficients)
+            self._frames = lean(self._drawings, self._coefficients)
 
-    def start(self, drawings: Pictures, frames: Pictures) -> None:
-        """Begin to render; `frames` are there after `finish`."""
+    def start(self, drawings: Pictures, coefficients: Tensor, frames: Pictures) -> None:
+        """Begin to render; `frames` are there after `finish`. coefficients: [C], or [N, C]."""
         count = len(drawings)
         self._host_up[:count] = drawings
         with torch.cuda.stream(self._stream):
+            self._show(coefficients, count)
             self._drawings[:count].copy_(self._up[:count], non_blocking=True)
             self._graph.replay()
             self._down[:count].copy_(self._frames[:count], non_blocking=True)
             self._finished.record(self._stream)
         self._target = frames
+
+    def _show(self, coefficients: Tensor, count: int) -> None:
+        """Put ψ' where the recording reads it."""
+        if coefficients.dim() == 1:
+            # The same person again, mostly: all rows are theirs already.
+            if self._shown is not None and self._shown() is coefficients:
+                return
+            self._host_coefficients.copy_(coefficients.expand_as(self._host_coefficients))
+            self._coefficients.copy_(self._host_coefficients, non_blocking=True)
+            self._shown = weakref.ref(coefficients)
+        else:
+            self._host_coefficients[:count] = coefficients
+            self._coefficients[:count].copy_(self._host_coefficients[:count], non_blocking=True)
+            self._shown = None
 
     def replay(self) -> None:
         """The kernels alone."""

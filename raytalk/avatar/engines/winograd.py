@@ -4,6 +4,7 @@ import threading
 from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -18,47 +19,54 @@ _TOGETHER = 2
 
 
 class Winograd:
-    """As many threads as PyTorch uses; each renders whole frames, since sharing one between them costs too much."""
+    """As many threads as PyTorch uses; each renders whole frames, since sharing one between them costs too much.
+
+    All engines of a process share them: calls run side by side as far as there are threads.
+    """
 
     name = "winograd"
 
     def __init__(self, generator: Generator) -> None:
         self._network = Network(generator)
         self._count = torch.get_num_threads()
-        self._local = threading.local()
-        self._pool = ThreadPoolExecutor(self._count, "render", _begin, (self._local,))
-        self._lock = threading.Lock()
 
     def render(self, batches: Iterable[Pictures], coefficients: Tensor, frames: Pictures) -> None:
         """See `Engine`."""
         waiting: deque[Future[None]] = deque()
-        done = 0
-        with self._lock:
-            try:
-                for batch in batches:
-                    size = min(_TOGETHER, -(-len(batch) // self._count))
-                    for start in range(0, len(batch), size):
-                        part = batch[start : start + size]
-                        target = frames[done : done + len(part)]
-                        waiting.append(self._pool.submit(self._draw, part, coefficients, target))
-                        done += len(part)
-                    while len(waiting) > 2 * self._count:
-                        waiting.popleft().result()
-            finally:
-                for future in waiting:
-                    future.result()
-
-    @torch.inference_mode()
-    def _draw(self, drawings: Pictures, coefficients: Tensor, target: Pictures) -> None:
-        target[...] = self._network(self._local.space, torch.from_numpy(drawings), coefficients).numpy()
+        done, pool = 0, _threads(self._count)
+        try:
+            for batch in batches:
+                size = min(_TOGETHER, -(-len(batch) // self._count))
+                for start in range(0, len(batch), size):
+                    part = batch[start : start + size]
+                    place = slice(done, done + len(part))
+                    own = coefficients if coefficients.dim() == 1 else coefficients[place]
+                    waiting.append(pool.submit(_draw, self._network, part, own, frames[place]))
+                    done += len(part)
+                while len(waiting) > 2 * self._count:
+                    waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.result()
 
 
+@cache
+def _threads(count: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(count, "render", _begin)
+
+
+@torch.inference_mode()
+def _draw(network: Network, drawings: Pictures, coefficients: Tensor, target: Pictures) -> None:
+    target[...] = network(_local.space, torch.from_numpy(drawings), coefficients).numpy()
+
+
+_local = threading.local()
 _setting = threading.Lock()
 
 
-def _begin(local: threading.local) -> None:
+def _begin() -> None:
     """In each thread: PyTorch is not to spread a thread's work over others."""
-    local.space = Workspace()
+    _local.space = Workspace()
     with _setting:
         before = torch.get_num_threads()
         torch.set_num_threads(1)

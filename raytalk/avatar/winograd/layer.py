@@ -33,7 +33,7 @@ class Map:
     """[N, 2, C]: of the values, and of their squares"""
 
     def normalise(self, scale: Values, shift: Values) -> tuple[Values, Values]:
-        """Factor and offset [N, C] that are instance norm with this scale and shift [C]."""
+        """Factor and offset [N, C] that are instance norm with this scale and shift, [C] or [N, C]."""
         pixels = self.values.shape[1] * self.values.shape[2]
         means = self.sums / pixels
         mean, variance = means[:, 0], np.maximum(means[:, 1] - means[:, 0] ** 2, 0)

@@ -54,15 +54,15 @@ class Network:
                 self._steps.append(_Attention(cast(SelfAttention, block)))
 
     def __call__(self, space: Workspace, drawings: Tensor, coefficients: Tensor) -> Tensor:
-        """drawings [N, H, W, 3] uint8, ψ' [C] -> frames [N, H, W, 3] uint8"""
-        parts = np.split(coefficients.numpy(), self._bounds)
+        """drawings [N, H, W, 3] uint8, ψ' [C] of all or [N, C] of each -> frames [N, H, W, 3] uint8"""
+        parts = np.split(coefficients.numpy(), self._bounds, axis=-1)
         affine, last = parts[:-1], parts[-1]
         x = self._first(space, drawings)
         for step in self._steps:
             x = step(space, x, affine)
             if isinstance(step, _Adaptive):
                 affine = affine[4:]
-        made = self._last(space, x.values, *x.normalise(*np.split(last, 2))).values[..., :3]
+        made = self._last(space, x.values, *x.normalise(*np.split(last, 2, axis=-1))).values[..., :3]
         return torch.tanh(made).mul_(127.5).add_(128.0).to(torch.uint8)
 
 

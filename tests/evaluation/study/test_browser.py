@@ -4,7 +4,7 @@ import json
 import time
 
 import pytest
-from evaluation.study.browser import Browser, chromium
+from browser import Browser, chromium
 
 from raytalk.evaluation.study import AnalysisSettings
 from raytalk.evaluation.study.analysis import analyse

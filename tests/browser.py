@@ -8,12 +8,16 @@ import shutil
 import subprocess
 import time
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from websockets.sync.client import connect
 
 _SECONDS = 60.0
+_SWITCHES = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run")
+_QUIET = ("--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-quic")
+"""nothing is asked of anybody but what the page asks"""
 
 
 def chromium() -> str | None:
@@ -23,15 +27,14 @@ def chromium() -> str | None:
 
 
 class Browser:
-    """One window; `folder` is for its profile and its downloads."""
+    """One window; `folder` is for its profile and its downloads, `switches` are more of the command line."""
 
-    def __init__(self, program: str, folder: Path) -> None:
+    def __init__(self, program: str, folder: Path, switches: Sequence[str] = ()) -> None:
         self.downloads = folder / "downloads"
         self.downloads.mkdir(parents=True)
         profile = folder / "profile"
-        switches = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]
-        switches += ["--remote-debugging-port=0", f"--user-data-dir={profile}", "about:blank"]
-        self.process = subprocess.Popen([program, *switches], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        command = [program, *_SWITCHES, *_QUIET, *switches, "--remote-debugging-port=0", f"--user-data-dir={profile}"]
+        self.process = subprocess.Popen([*command, "about:blank"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self._numbers = itertools.count(1)
         self.requests: list[str] = []
         self.complaints: list[str] = []
@@ -86,8 +89,8 @@ class Browser:
         self.wait("window.before === undefined && document.readyState === 'complete'")
 
     def press(self, key: str) -> None:
-        text = {"Enter": "\r", "Tab": ""}.get(key, key)
-        code = {"Enter": 13, "Tab": 9}.get(key, ord(key[0]))
+        text = {"Enter": "\r"}.get(key, key if len(key) == 1 else "")
+        code = {"Enter": 13, "Tab": 9, "ArrowLeft": 37, "ArrowRight": 39, "Escape": 27}.get(key, ord(key[0]))
         common = {"key": key, "windowsVirtualKeyCode": code}
         self.send("Input.dispatchKeyEvent", type="keyDown", **common, **({"text": text} if text else {}))
         self.send("Input.dispatchKeyEvent", type="keyUp", **common)
@@ -103,8 +106,18 @@ class Browser:
         for kind in ("mousePressed", "mouseReleased"):
             self.send("Input.dispatchMouseEvent", type=kind, **place)
 
-    def screenshot(self, path: Path) -> None:
-        path.write_bytes(base64.b64decode(self.send("Page.captureScreenshot", format="png")["data"]))
+    def attach(self, selector: str, files: Sequence[Path]) -> None:
+        """Choose files in a file field, as the dialog of the system would."""
+        found = self.send("Runtime.evaluate", expression=f"document.querySelector({json.dumps(selector)})")
+        object_id = found["result"]["objectId"]
+        self.send("DOM.setFileInputFiles", files=[str(file) for file in files], objectId=object_id)
+
+    def screenshot(self, path: Path, whole: bool = False) -> None:
+        """PNG of what is seen, or of the page from top to end."""
+        size = self.send("Page.getLayoutMetrics")["cssContentSize"]
+        all_of_it: dict[str, Any] = {"captureBeyondViewport": True, "clip": size | {"scale": 1}}
+        picture = self.send("Page.captureScreenshot", format="png", **(all_of_it if whole else {}))
+        path.write_bytes(base64.b64decode(picture["data"]))
 
     def _note(self, message: dict[str, Any]) -> None:
         parameters = message.get("params", {})

@@ -1,0 +1,1 @@
+"""Checkpoints that come with raytalk; `raytalk.learning.naming` finds them."""

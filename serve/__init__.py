@@ -1,0 +1,1 @@
+"""The service: avatars over HTTP, live in a browser, on Ray Serve."""

@@ -1,0 +1,36 @@
+"""Faces of driving pictures, and the first look at new people."""
+
+import asyncio
+import time
+from typing import Any
+
+from ray import serve
+from ray.serve.handle import DeploymentHandle
+from ray.util.metrics import Histogram
+
+from raytalk.faces.detect import make_detector
+from serve.deployments.placing import MILLISECONDS, cores
+from serve.deployments.working import Worker, loaded
+from serve.parts import FaceFound
+from serve.settings import ServiceSettings
+from serve.work.faces import Faces
+from serve.work.introduce import Introducer
+
+
+@serve.deployment(name="faces", max_ongoing_requests=64, graceful_shutdown_timeout_s=10)
+class FacesDeployment(Worker):
+    """Finds faces in driving pictures, and introduces new people."""
+
+    async def __init__(self, settings: ServiceSettings, desk: DeploymentHandle[Any]) -> None:  # type: ignore[misc]
+        store, maker, signer = await loaded(settings, settings.faces.threads or cores())
+        detector = make_detector(maker.settings.detector, maker.device.type)
+        self._faces = Faces(detector, settings.limits.photo_pixels)
+        self._milliseconds = Histogram("raytalk_detect_ms", "Of the face in a driving picture", list(MILLISECONDS))
+        self._begin(desk, Introducer(store, settings, maker, signer), settings)
+
+    async def landmarks(self, image: bytes, near: tuple[float, float, float, float] | None) -> FaceFound:
+        """See `serve.work.faces.Faces`."""
+        begun = time.perf_counter()
+        found = await asyncio.to_thread(self._faces.landmarks, image, near)
+        self._milliseconds.observe((time.perf_counter() - begun) * 1e3)
+        return found

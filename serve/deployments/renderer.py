@@ -1,0 +1,87 @@
+"""People in memory, rendered."""
+
+import asyncio
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from ray import serve
+from ray.serve.handle import DeploymentHandle
+from ray.util.metrics import Counter, Histogram
+
+from raytalk.driving.live import AvatarFace
+from raytalk.threads import use_threads
+from serve.deployments.placing import MILLISECONDS, cores
+from serve.errors import Problem
+from serve.front.backend import PictureFormat
+from serve.handles import DeskOverHandle
+from serve.parts import PersonKey, Rendered
+from serve.records.store import Store
+from serve.settings import ServiceSettings
+from serve.work.renderer import Renderer
+
+
+@serve.deployment(name="renderer", max_ongoing_requests=256, graceful_shutdown_timeout_s=5)
+class RendererDeployment:
+    """Holds people in memory and renders them."""
+
+    async def __init__(self, settings: ServiceSettings, desk: DeploymentHandle[Any]) -> None:  # type: ignore[misc]
+        use_threads(settings.renderer.threads or cores())
+        self._load_ms = Histogram("raytalk_load_ms", "Of an avatar into memory", list(MILLISECONDS), ("mode",))
+        self._frames = Counter("raytalk_frames", "Rendered frames", ("mode",))
+        self._render_ms = Histogram("raytalk_render_ms", "Of a frame, waiting apart", list(MILLISECONDS))
+        self._renderer = Renderer(Store(settings.storage), settings.checkpoint, settings, self._note)
+        await self._renderer.start()
+        self._forgetting = asyncio.create_task(self._forget(DeskOverHandle(desk)))
+        # Tells the router who is here, so that a person stays with a replica; the renderer itself holds the avatars.
+        self._known = serve.multiplexed(max_num_models_per_replica=settings.render.people)(_known)
+
+    async def render(
+        self, key: PersonKey, landmarks: npt.NDArray[np.float32], format: PictureFormat, quality: int
+    ) -> Rendered:
+        """See `serve.work.renderer.Renderer`."""
+        await self._known(key.id)
+        rendered = await self._renderer.render(key, landmarks, format, quality)
+        self._render_ms.observe(rendered.render_ms / max(1, len(rendered.pictures)))
+        return rendered
+
+    async def face(self, key: PersonKey) -> AvatarFace:
+        """See `serve.work.renderer.Renderer`."""
+        await self._known(key.id)
+        return await self._renderer.face(key)
+
+    async def ready(self) -> bool:
+        """Whether people can be rendered."""
+        return await self._renderer.ready()
+
+    async def people(self) -> list[str]:
+        """Ids of the avatars in memory."""
+        return self._renderer.people()
+
+    async def check_health(self) -> None:
+        """Serve replaces a replica that lost its GPU, or that no longer hears of deletions."""
+        if not await self._renderer.ready() or self._forgetting.done():
+            raise RuntimeError("the renderer cannot go on")
+
+    def _note(self, name: str, value: float, mode: str) -> None:
+        if name == "load_ms":
+            self._load_ms.observe(value, tags={"mode": mode})
+        else:
+            self._frames.inc(value, tags={"mode": mode})
+
+    async def _forget(self, desk: DeskOverHandle) -> None:
+        cursor = 0
+        while True:
+            try:
+                cursor, ids = await desk.deleted(cursor, 30.0)
+                self._renderer.forget(ids)
+            except Problem:  # the desk restarts; its cursor goes on
+                await asyncio.sleep(1)
+
+    async def __del__(self) -> None:
+        self._forgetting.cancel()
+        self._renderer.close()
+
+
+async def _known(person: str) -> str:
+    return person

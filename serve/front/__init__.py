@@ -1,0 +1,1 @@
+"""HTTP and WebSocket: what the world sees of the service. Imports neither torch nor Ray."""
