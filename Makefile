@@ -1,6 +1,7 @@
 # Every target sets itself up: `make demo` on a fresh machine needs Python 3.11 or newer and nothing else.
 #   make PYTHON=python3.12 setup     another interpreter
 #   make VENV=/somewhere test        another place for the virtual environment
+#   make PHOTO=ada.jpg demo          the demo ends with a photograph of yours
 PYTHON ?= python3
 VENV ?= .venv
 DEMO ?= runs/demo
@@ -36,7 +37,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $(STAMP)
 
 demo: $(STAMP)  ## from nothing to a talking head in some ten minutes, on this machine alone
-	@$(LOCAL) $(BIN)/python docs/demo.py $(DEMO)
+	@$(LOCAL) $(BIN)/python docs/demo.py $(DEMO) $(if $(PHOTO),'$(PHOTO)')
 
 # Ray's ports listen on every interface, so this cluster is locked with a token that nobody else knows.
 service: $(STAMP)  ## the web service on this machine, http://127.0.0.1:8000, until Ctrl-C

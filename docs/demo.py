@@ -1,6 +1,8 @@
 """What `make demo` runs: render people who do not exist, learn from them, make a video of what the model draws.
 
-    python docs/demo.py runs/demo
+Then the same with the model that comes with raytalk, for somebody new, and for whoever is on a photograph of yours.
+
+    python docs/demo.py runs/demo [PHOTOGRAPH]
 
 Give the same command again to go on after an interruption.
 """
@@ -34,17 +36,30 @@ from raytalk.learning.validation import to_pictures
 from raytalk.storage import Storage
 
 PEOPLE, CLIPS, SEED = 24, 2, 0
-EPISODES, LOOKS = 2400, 400
+EPISODES, LOOKS = 1600, 400
 """episodes to learn from, and between two validation pictures"""
 FPS, SECONDS = 25, 5
 """of the video"""
 SHOWN = 224
 """side of each picture in the video, in pixels"""
+NEW_SEED = 2026
+"""another population than the one that the model which comes along has learned from (0)"""
+STEPS = 25
+"""of fine-tuning to somebody new; 250 are the default, and better"""
 JOBS = Path(__file__).resolve().parent.parent / "jobs"
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, photograph: str = "") -> None:
     """Run or go on with the demo below `folder`."""
+    made = [*learn_from_nothing(folder), "", *somebody_new(folder)]
+    if photograph:
+        made += yours(folder, photograph)
+    made += ["", "  make service", "      the same in a browser, with your photographs and your camera"]
+    print("\nDone. To look at:\n" + "\n".join(made))
+
+
+def learn_from_nothing(folder: Path) -> list[str]:
+    """A small model, learned here and now; what there is to look at."""
     clips, run = folder / "people", folder / "learning"
     job(
         "synthesize.py",
@@ -61,22 +76,79 @@ def main(folder: Path) -> None:
     if not video.exists() or video.stat().st_mtime < max(file.stat().st_mtime for file in (run / "grids").iterdir()):
         print("\nfilming two of them saying something else", flush=True)
         write_video(video, list(show(Storage(str(clips)), Storage(str(run)))), FPS)
-    print(
-        f"""
-Done. To look at:
-  {clips / "contact-sheet.png"}
-      the people, and the landmark drawings that lead the model
-  {progress}
-      two people held out, after every {LOOKS} episodes
-  {video}
-      somebody learned from, and somebody never seen, led by new clips of themselves
-  .venv/bin/mlflow ui --backend-store-uri sqlite:///{run.resolve() / "mlflow.db"}
-      curves, settings and pictures at http://127.0.0.1:5000
+    return [
+        "A model of 64 pixels that has just learned, from 24 people, for some minutes on CPUs:",
+        f"  {clips / 'contact-sheet.png'}",
+        "      the people, and the landmark drawings that lead the model",
+        f"  {progress}",
+        f"      two people held out, after every {LOOKS} episodes",
+        f"  {video}",
+        "      somebody learned from, and somebody never seen, led by new clips of themselves: blurred faces that turn",
+        "      and speak with the drawing, with coloured specks. Those learned from hardly differ from each other yet;",
+        "      somebody never seen comes out as the mean of the few people that the model knows.",
+        f"  .venv/bin/mlflow ui --backend-store-uri sqlite:///{run.resolve() / 'mlflow.db'}",
+        "      curves, settings and pictures at http://127.0.0.1:5000",
+    ]
 
-What to expect: minutes on a CPU at 64 pixels give a blurred face that turns and speaks with the drawing, with coloured
-specks around the mouth. Those learned from begin to differ from each other; somebody never seen comes out as the mean
-of the few people that the model knows. What it takes is more people, longer, on a GPU: see README.md."""
+
+def somebody_new(folder: Path) -> list[str]:
+    """Somebody whom the model that comes along has never seen, from 8 frames; what there is to look at."""
+    place = folder / "somebody-new"
+    video = place / "talking-head.mp4"
+    if not video.exists():
+        job(
+            "synthesize.py",
+            *(f"clips={place}", "people=1", "clips_per_person=2", f"frames_per_clip={FPS * SECONDS}"),
+            *(f"seconds={SECONDS}", "resolution=128", f"seed={NEW_SEED}", "val_share=0", "test_share=0"),
+        )
+        enrol(place, f"images={place}", f"clip={clip_of_new(0)}", "name=somebody-new")
+        drive(place, folder)
+    return [
+        "The model that comes with raytalk (128 pixels, 8,000 other rendered people, some minutes on 4 GPUs), and",
+        f"somebody new to it, learned from 8 frames in {STEPS} steps:",
+        f"  {place / 'learned.png'}",
+        "      what was learned from, the model without learning (feed-forward), and fine-tuned",
+        f"  {video}",
+        "      another clip of that person drives; background and clothes stay those that were learned",
+    ]
+
+
+def yours(folder: Path, photograph: str) -> list[str]:
+    """Whoever is on a photograph, driven by somebody else; what there is to look at."""
+    place = folder / "yours"
+    detector = ("detector=dlib", "accept_detector=true")  # the model learned from true landmarks, which nobody found
+    enrol(place, f"images={photograph}", "again=true", *detector)
+    drive(place, folder, "accept_detector=true")
+    return [
+        "",
+        "The same with your photograph. The model knows rendered people alone: more photographs and all 250 steps make",
+        "it better (README.md):",
+        f"  {place / 'learned.png'}",
+        f"  {place / 'talking-head.mp4'}",
+    ]
+
+
+def enrol(place: Path, *words: str) -> None:
+    """An avatar of the model that comes along, with a sheet."""
+    job(
+        "finetune.py",
+        *(*words, "checkpoint=base", f"output={place / 'avatar'}", f"sheet={place / 'learned.png'}"),
+        *("device=cpu", f"fewshot.steps={STEPS}", "fewshot.batch_size=4"),
     )
+
+
+def drive(place: Path, folder: Path, *words: str) -> None:
+    """A video of the avatar, led by the second clip of somebody new."""
+    job(
+        "puppeteer.py",
+        *(f"avatar={place / 'avatar'}", f"driver={folder / 'somebody-new'}", f"clip={clip_of_new(1)}", *words),
+        *(f"output={place / 'talking-head.mp4'}", "side_by_side=true", "device=cpu"),
+    )
+
+
+def clip_of_new(number: int) -> str:
+    """Id of a clip of somebody new."""
+    return f"rendered-{NEW_SEED}-000000/{number:03d}/0000"
 
 
 def job(name: str, *words: str) -> None:
@@ -175,7 +247,7 @@ def titled(images: list[Frame], titles: list[str]) -> Frame:
 
 if __name__ == "__main__":
     try:
-        main(Path(sys.argv[1] if len(sys.argv) > 1 else "runs/demo"))
+        main(Path(sys.argv[1] if len(sys.argv) > 1 else "runs/demo"), *sys.argv[2:3])
     except RaytalkError as error:
         print(f"raytalk: {error}", file=sys.stderr)
         sys.exit(error.exit_status)

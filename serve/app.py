@@ -27,7 +27,10 @@ def app(args: dict[str, Any]) -> Application:
     Keys are read here, where the application is built. Raises SettingsError for what cannot be.
     """
     settings = ServiceSettings.resolve(None, args)
+    # Replicas may have another working folder than whoever builds this.
     places = {"storage": absolute_uri(settings.storage), "checkpoint": absolute_checkpoint(settings.checkpoint)}
+    if settings.certificate:
+        places["certificate"] = ",".join(absolute_uri(file.strip()) for file in settings.certificate.split(","))
     settings = settings.model_copy(update=places)
     keyring = Keyring.of(settings.keys)
     shares = _SHARES if _on_gpus(settings) else (0.0,) * len(_SHARES)

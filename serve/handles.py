@@ -1,9 +1,10 @@
 """The parts of the service as another process asks them: each protocol over a Serve handle."""
 
 import asyncio
-from collections.abc import Awaitable
-from typing import Any, TypeVar, cast
+import contextlib
+from typing import Any, cast
 
+import grpc  # type: ignore[import-untyped]
 import ray.exceptions
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
@@ -15,14 +16,28 @@ from serve.front.backend import Landmarks, PictureFormat
 from serve.parts import FaceFound, PersonKey, Rendered
 from serve.records.record import Avatar, Change, Film, Job, JobKind
 
-T = TypeVar("T")
-
 _ANSWER_S = 20.0
 """longer than any answer takes that is not a long poll"""
+_POLL_S = 4.0
+"""longest poll: a desk that is to end cleanly waits for those under way, and is killed after ten seconds"""
+_NO_ANSWER = (ray.exceptions.RayError, BackPressureError, DeploymentUnavailableError, grpc.RpcError)
 
 
-async def answered(call: Awaitable[Any], part: str, seconds: float = _ANSWER_S) -> Any:
-    """What a part answers. Its problems are raised as they were there, whatever keeps it from answering as Unavailable."""
+def direct(handle: DeploymentHandle[Any]) -> DeploymentHandle[Any]:
+    """The same, over gRPC instead of calls of Ray's actors.
+
+    Ray ends a call to a replica by waiting, in the replica's event loop, until the caller's process has confirmed the
+    answer. A caller that stands still, or whose machine is cut off, would stop the replica for everybody.
+    """
+    return handle.options(_by_reference=False)
+
+
+async def answered(call: Any, part: str, seconds: float = _ANSWER_S) -> Any:
+    """What a part answers. Its problems are raised as they were there, whatever keeps it from answering as Unavailable.
+
+    call: what `remote` of a handle's method returned. It ends there when nobody waits for it here any more: Serve alone
+    would let it go on, and a worker that has gone would be given a job.
+    """
     try:
         return await asyncio.wait_for(call, seconds)
     except ray.exceptions.RayTaskError as error:
@@ -30,7 +45,12 @@ async def answered(call: Awaitable[Any], part: str, seconds: float = _ANSWER_S) 
         if isinstance(cause, Problem | StorageError):
             raise cause from None
         raise
-    except (ray.exceptions.RayError, BackPressureError, DeploymentUnavailableError, TimeoutError) as error:
+    except (*_NO_ANSWER, TimeoutError, asyncio.CancelledError) as error:
+        _end(call)
+        task = asyncio.current_task()
+        if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+            raise
+        # A call that was cancelled there, by a replica that ends, is one without an answer.
         raise Unavailable(
             f"The {part} of the service does not answer now. Try again in a moment.",
             f"{part}-unavailable",
@@ -38,14 +58,25 @@ async def answered(call: Awaitable[Any], part: str, seconds: float = _ANSWER_S) 
         ) from error
 
 
+def _end(call: Any) -> None:
+    # Raises what kept it from being begun at all, if something did.
+    with contextlib.suppress(*_NO_ANSWER):
+        call.cancel()
+
+
 class DeskOverHandle:
     """`serve.records.desk_protocol.Desk`."""
 
     def __init__(self, handle: DeploymentHandle[Any]) -> None:
-        self._handle = handle
+        self._handle = direct(handle)
 
     async def _ask(self, method: str, *arguments: Any, seconds: float = 0.0) -> Any:
         return await answered(getattr(self._handle, method).remote(*arguments), "desk", seconds + _ANSWER_S)
+
+    async def _poll(self, method: str, *arguments: Any, seconds: float) -> Any:
+        """A question that waits for news, for a while at most: who is told none asks again."""
+        seconds = min(seconds, _POLL_S)
+        return await self._ask(method, *arguments, seconds, seconds=seconds)
 
     async def accept_avatar(self, avatar: Avatar, key: str, request: str) -> tuple[Avatar, bool]:
         return cast(tuple[Avatar, bool], await self._ask("accept_avatar", avatar, key, request))
@@ -57,7 +88,7 @@ class DeskOverHandle:
         return cast(tuple[list[Avatar], str], await self._ask("avatars", owner, limit, after))
 
     async def wait_avatar(self, owner: str, id: str, revision: int, seconds: float) -> Avatar:
-        return cast(Avatar, await self._ask("wait_avatar", owner, id, revision, seconds, seconds=seconds))
+        return cast(Avatar, await self._poll("wait_avatar", owner, id, revision, seconds=seconds))
 
     async def delete_avatar(self, owner: str, id: str) -> None:
         await self._ask("delete_avatar", owner, id, seconds=60)
@@ -81,7 +112,7 @@ class DeskOverHandle:
         return cast(dict[str, int], await self._ask("queue"))
 
     async def take(self, kind: JobKind, worker: str, seconds: float) -> Job | None:
-        return cast(Job | None, await self._ask("take", kind, worker, seconds, seconds=seconds))
+        return cast(Job | None, await self._poll("take", kind, worker, seconds=seconds))
 
     async def report(self, token: str, change: Change) -> bool:
         return bool(await self._ask("report", token, change))
@@ -93,14 +124,14 @@ class DeskOverHandle:
         return bool(await self._ask("fail", token, code, detail, again))
 
     async def deleted(self, after: int, seconds: float) -> tuple[int, list[str]]:
-        return cast(tuple[int, list[str]], await self._ask("deleted", after, seconds, seconds=seconds))
+        return cast(tuple[int, list[str]], await self._poll("deleted", after, seconds=seconds))
 
 
 class FacesOverHandle:
     """`serve.front.backend.Faces`."""
 
     def __init__(self, handle: DeploymentHandle[Any]) -> None:
-        self._handle = handle
+        self._handle = direct(handle)
 
     async def landmarks(self, image: bytes, near: tuple[float, float, float, float] | None = None) -> FaceFound:
         return cast(FaceFound, await answered(self._handle.landmarks.remote(image, near), "faces"))
@@ -113,7 +144,7 @@ class RendererOverHandle:
     """`serve.front.backend.Renderer`. Who is in the memory of a replica is rendered there, as long as it has time."""
 
     def __init__(self, handle: DeploymentHandle[Any]) -> None:
-        self._handle = handle
+        self._handle = direct(handle)
 
     async def render(self, key: PersonKey, landmarks: Landmarks, format: PictureFormat, quality: int) -> Rendered:
         call = self._of(key).render.remote(key, landmarks, format, quality)

@@ -66,8 +66,9 @@ class LiveAdaptation:
             if not self._future.done():
                 return
             assert self._known is not None
-            self._blending = self._known, self._future.result(), seconds
-            self._future = None
+            # Forgotten first: what could not be learned is raised once, and learned anew when it is due.
+            future, self._future = self._future, None
+            self._blending = self._known, future.result(), seconds
         past, number = seconds - self._begun, self._learned
         due = (
             _LEARNED_AT[number]

@@ -161,19 +161,22 @@ def read_photograph(photograph: Photograph) -> Pictures:
 
 
 def upright(file: Image.Image) -> Image.Image:
-    """A picture just opened, as it is to be looked at: RGB, upright (EXIF), transparency on white, at most 1,920 px long.
+    """A picture just opened, as it is to be looked at: RGB, upright (EXIF), transparency on white, at most 1,920 px.
 
     Raises what Pillow raises on damaged files.
     """
     file.draft("RGB", (LONGEST_SIDE, LONGEST_SIDE))
-    image = ImageOps.exif_transpose(file)
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    ImageOps.exif_transpose(file, in_place=True)
+    image: Image.Image = file
     if image.mode.startswith("I;16"):
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    image = image.convert("RGB")
+    clear = image.has_transparency_data
+    if image.mode not in ("RGBA", "LA") if clear else image.mode != "RGB":
+        image = image.convert("RGBA" if clear else "RGB")
+    # Made small before anything else: of large pictures there are as few copies as can be.
     image.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.LANCZOS)
+    if clear:
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA")).convert("RGB")
     return image
 
 

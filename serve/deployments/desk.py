@@ -6,6 +6,7 @@ import contextlib
 from ray import serve
 from ray.util.metrics import Gauge
 
+from serve.deployments.logs import keep_calm
 from serve.deployments.placing import LONG_POLLS
 from serve.errors import Problem
 from serve.records.desk import Desk
@@ -20,6 +21,7 @@ class DeskDeployment(Desk):
     """The one writer of records."""
 
     async def __init__(self, settings: ServiceSettings) -> None:  # type: ignore[misc]
+        keep_calm()
         super().__init__(Store(settings.storage), settings.limits, settings.work)
         await self.start()
         self._gauge = Gauge("raytalk_records", "Jobs that wait, by kind, and avatars by state", ("what",))

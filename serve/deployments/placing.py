@@ -9,6 +9,8 @@ LONG_POLLS = 10_000
 """calls at the desk that wait for news, and connections of a front: they cost next to nothing while they wait"""
 MILLISECONDS = (1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 1000.0, 5000.0)
 """bounds of histograms"""
+_HEALTH_CHECK_S = 2.0
+"""Ray Serve learns with a health check that a replica is dead, and starts another"""
 
 
 def cores() -> int:
@@ -19,4 +21,6 @@ def cores() -> int:
 def placed(deployment: Any, settings: PlaceSettings, gpus: float = 0.0) -> Any:
     """A deployment with these options. gpus: of a replica, where the settings leave it open."""
     actor = {"num_cpus": settings.cpus, "num_gpus": gpus if settings.gpus < 0 else settings.gpus}
-    return deployment.options(num_replicas=settings.replicas, ray_actor_options=actor)
+    return deployment.options(
+        num_replicas=settings.replicas, ray_actor_options=actor, health_check_period_s=_HEALTH_CHECK_S
+    )

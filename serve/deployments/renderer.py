@@ -11,11 +11,12 @@ from ray.util.metrics import Counter, Histogram
 
 from raytalk.driving.live import AvatarFace
 from raytalk.threads import use_threads
+from serve.deployments.logs import keep_calm
 from serve.deployments.placing import MILLISECONDS, cores
-from serve.errors import Problem
 from serve.front.backend import PictureFormat
 from serve.handles import DeskOverHandle
 from serve.parts import PersonKey, Rendered
+from serve.records.following import follow_deletions
 from serve.records.store import Store
 from serve.settings import ServiceSettings
 from serve.work.renderer import Renderer
@@ -26,13 +27,14 @@ class RendererDeployment:
     """Holds people in memory and renders them."""
 
     async def __init__(self, settings: ServiceSettings, desk: DeploymentHandle[Any]) -> None:  # type: ignore[misc]
+        keep_calm()
         use_threads(settings.renderer.threads or cores())
         self._load_ms = Histogram("raytalk_load_ms", "Of an avatar into memory", list(MILLISECONDS), ("mode",))
         self._frames = Counter("raytalk_frames", "Rendered frames", ("mode",))
         self._render_ms = Histogram("raytalk_render_ms", "Of a frame, waiting apart", list(MILLISECONDS))
         self._renderer = Renderer(Store(settings.storage), settings.checkpoint, settings, self._note)
         await self._renderer.start()
-        self._forgetting = asyncio.create_task(self._forget(DeskOverHandle(desk)))
+        self._forgetting = asyncio.create_task(follow_deletions(DeskOverHandle(desk), self._renderer.forget))
         # Tells the router who is here, so that a person stays with a replica; the renderer itself holds the avatars.
         self._known = serve.multiplexed(max_num_models_per_replica=settings.render.people)(_known)
 
@@ -68,15 +70,6 @@ class RendererDeployment:
             self._load_ms.observe(value, tags={"mode": mode})
         else:
             self._frames.inc(value, tags={"mode": mode})
-
-    async def _forget(self, desk: DeskOverHandle) -> None:
-        cursor = 0
-        while True:
-            try:
-                cursor, ids = await desk.deleted(cursor, 30.0)
-                self._renderer.forget(ids)
-            except Problem:  # the desk restarts; its cursor goes on
-                await asyncio.sleep(1)
 
     async def __del__(self) -> None:
         self._forgetting.cancel()

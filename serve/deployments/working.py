@@ -12,6 +12,7 @@ from ray.util.metrics import Histogram
 
 from raytalk.enrolment.maker import AvatarMaker
 from raytalk.threads import use_threads
+from serve.deployments.logs import keep_calm
 from serve.handles import DeskOverHandle
 from serve.records.record import Change, Job, JobKind
 from serve.records.store import Store
@@ -30,6 +31,7 @@ class Worker:
     _working: asyncio.Task[None]
 
     def _begin(self, desk: DeploymentHandle[Any], handler: Handler, settings: ServiceSettings) -> None:
+        keep_calm()
         name = f"{handler.kind}@{socket.gethostname()}:{os.getpid()}"
         self._working = asyncio.create_task(work(DeskOverHandle(desk), handler, name, settings.work.lease_s))
 

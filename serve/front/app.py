@@ -1,5 +1,6 @@
 """The FastAPI app: routes, guard, description."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
@@ -12,11 +13,13 @@ from serve.front.backend import Backend
 from serve.front.front import Front
 from serve.front.guard import Guard
 from serve.front.routes import avatars, events, frames, health, live, page, session, videos
+from serve.records.following import follow_deletions
 
 if TYPE_CHECKING:
     from serve.settings import ServiceSettings
 
 VERSION = "1"
+_GAUGE_S = 5.0
 
 
 def make_api(backend: Backend, settings: "ServiceSettings") -> FastAPI:
@@ -25,7 +28,14 @@ def make_api(backend: Backend, settings: "ServiceSettings") -> FastAPI:
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         backend.audit.start()
+        front = api.state.front
+        tasks = [
+            asyncio.create_task(_gauge(front)),
+            asyncio.create_task(follow_deletions(backend.desk, front.posers.forget)),
+        ]
         yield
+        for task in tasks:
+            task.cancel()
         await backend.audit.stop()
 
     api = FastAPI(
@@ -61,3 +71,11 @@ def make_api(backend: Backend, settings: "ServiceSettings") -> FastAPI:
 
     api.openapi = description  # type: ignore[method-assign]
     return api
+
+
+async def _gauge(front: Front) -> None:
+    """Again and again: Ray forgets a gauge that was not set for some twenty seconds."""
+    while True:
+        front.backend.metrics.add("live_connections", front.live.taken)
+        front.backend.metrics.add("event_streams", front.streams.taken)
+        await asyncio.sleep(_GAUGE_S)

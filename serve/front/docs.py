@@ -73,7 +73,8 @@ async def docs(request: Request) -> Response:
     body = "".join(_section(description, method, path, operation) for method, path, operation in _listed(description))
     root = html.escape(str(request.scope.get("root_path", "")).rstrip("/"))
     page = f"""<!doctype html><html lang="en"><head><meta charset="utf-8"><title>raytalk API</title>
-<meta name="viewport" content="width=device-width"><link rel="stylesheet" href="{root}/docs/style.css"></head><body>
+<meta name="viewport" content="width=device-width"><link rel="icon" href="{root}/page/icon.svg" type="image/svg+xml">
+<link rel="stylesheet" href="{root}/docs/style.css"></head><body>
 <h1>raytalk API, version {html.escape(description["info"]["version"])}</h1>
 {_prose(description["info"]["description"])}
 <p>For programs: <a href="{root}/openapi.json">openapi.json</a>.</p>{body}</body></html>"""

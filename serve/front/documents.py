@@ -122,7 +122,7 @@ class AvatarDocument(_Document):
     revision: int
     """grows with every change"""
     photos: list[PhotoDocument]
-    quality: dict[str, float]
+    quality: dict[str, int | float]
     """ssim_ff, ssim_ft: likeness to the learning images themselves, 1 is the same; photos_used"""
     resolution: int
     """pixels; 0 until it can be driven"""

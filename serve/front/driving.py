@@ -2,16 +2,17 @@
 
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 
 from raytalk.driving.live import Adapt, AvatarFace, LiveMotion
 from raytalk.driving.pose import Pose, Poser
 from serve.front.backend import Landmarks
 from serve.parts import FaceFound
 
-
-def posed(face: AvatarFace, pose: Pose) -> Landmarks:
-    """[68, 2] of sliders. Raises AvatarError if the avatar keeps no landmarks."""
-    return _POSERS.of(face).landmarks(pose)
+_MOST = 64
+"""posers that are kept"""
+_REMEMBERED = 10_000
+"""deleted ids: a poser that was being made meanwhile is not kept"""
 
 
 def adapted_once(face: AvatarFace, found: FaceFound, adapt: Adapt) -> Landmarks:
@@ -19,26 +20,42 @@ def adapted_once(face: AvatarFace, found: FaceFound, adapt: Adapt) -> Landmarks:
     return LiveMotion(face, adapt).feed(found.landmarks, 0.0)
 
 
-class _Posers:
-    """Posers are made in 50 ms and used in 1: the last ones are kept, by what the face looks like."""
+class Posers:
+    """Posers are made in 50 ms and used in 1: those of the avatars posed last are kept, until they are deleted."""
 
-    def __init__(self, most: int) -> None:
-        self._most, self._lock = most, threading.Lock()
-        self._kept: OrderedDict[tuple[int, bytes], Poser] = OrderedDict()
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[str, tuple[AvatarFace, Poser]] = OrderedDict()
+        self._gone: OrderedDict[str, None] = OrderedDict()
 
-    def of(self, face: AvatarFace) -> Poser:
-        key = (face.resolution, face.landmarks.tobytes())
+    def posed(self, id: str, face: AvatarFace, pose: Pose) -> Landmarks:
+        """[68, 2] of sliders. id: of the avatar. Raises AvatarError if it keeps no landmarks."""
+        return self._of(id, face).landmarks(pose)
+
+    def forget(self, ids: Sequence[str]) -> None:
+        """These are deleted."""
         with self._lock:
-            poser = self._kept.get(key)
-            if poser is not None:
-                self._kept.move_to_end(key)
-                return poser
+            for id in ids:
+                self._kept.pop(id, None)
+                self._gone[id] = None
+            while len(self._gone) > _REMEMBERED:
+                self._gone.popitem(last=False)
+
+    def ids(self) -> list[str]:
+        """Of whom something is kept."""
+        return list(self._kept)
+
+    def _of(self, id: str, face: AvatarFace) -> Poser:
+        with self._lock:
+            known = self._kept.get(id)
+            if known is not None and known[0] == face:
+                self._kept.move_to_end(id)
+                return known[1]
         made = Poser(face)
         with self._lock:
-            self._kept[key] = made
-            if len(self._kept) > self._most:
+            if id not in self._gone:
+                self._kept[id] = face, made
+                self._kept.move_to_end(id)
+            if len(self._kept) > _MOST:
                 self._kept.popitem(last=False)
         return made
-
-
-_POSERS = _Posers(64)

@@ -13,6 +13,7 @@ from starlette.requests import HTTPConnection
 
 from serve.errors import NotFound, TooMany, Unauthorized
 from serve.front.backend import Backend
+from serve.front.driving import Posers
 from serve.front.limits import Places, TokenBuckets
 from serve.keys import LOCAL
 from serve.records.store import is_id
@@ -30,7 +31,7 @@ _UPLOADS = 4
 _EVENT_STREAMS = 32
 """streams of events of an owner at a time"""
 _DECODERS = 2
-"""photographs and videos that are decoded at a time: each may take some 300 MB"""
+"""photographs and videos that are decoded at a time: one of 80 million pixels takes 400 to 800 MB"""
 _MOVERS = 4
 """threads for the mathematics of live driving"""
 
@@ -46,6 +47,7 @@ class Front:
     uploads: Places = field(default_factory=lambda: Places(_UPLOADS))
     streams: Places = field(default_factory=lambda: Places(_EVENT_STREAMS))
     live: Places = field(init=False)
+    posers: Posers = field(default_factory=Posers)
     decoders: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(_DECODERS, "decode"))
     movers: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(_MOVERS, "move"))
 

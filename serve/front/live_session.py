@@ -15,10 +15,9 @@ from fastapi import WebSocket
 
 from raytalk.driving.live import AvatarFace, LiveMotion
 from raytalk.errors import AvatarError
-from serve.errors import BadRequest, NotFound, Problem
+from serve.errors import BadRequest, Conflict, NotFound, Problem
 from serve.front.backend import Landmarks
 from serve.front.documents import PoseGiven
-from serve.front.driving import posed
 from serve.front.front import Front
 from serve.front.live_flow import (
     DONE,
@@ -154,7 +153,7 @@ class LiveSession:
                 landmarks = await self._looked_for(what)
                 detect_ms = ms_since(began)
             elif isinstance(what, PoseGiven):
-                landmarks = await self._front.moved(posed, person.face, what.pose())
+                landmarks = await self._front.moved(self._front.posers.posed, person.key.id, person.face, what.pose())
                 return Frame(driving, came, landmarks, person, 0.0, wait_ms)
             else:
                 landmarks = what
@@ -246,7 +245,7 @@ class LiveSession:
 
     def _failed(self, error: Exception, n: int) -> None:
         """The client is told, and it goes on. Raises Over where that has no sense."""
-        problem = Problem(str(error), "no-face-kept") if isinstance(error, AvatarError) else problem_of(error)
+        problem = Conflict(str(error), "no-face-kept") if isinstance(error, AvatarError) else problem_of(error)
         if isinstance(problem, NotFound):
             raise Over(NOT_FOUND, problem.code)
         self._failures = self._failures + 1 if problem.status >= 500 else 0

@@ -45,7 +45,8 @@ class Metrics:
         if set(tags) != set(figure.tags):
             raise KeyError(f"{name} takes the tags {figure.tags}, not {tuple(tags)}")
         metric = self._metric(name, figure)
-        if metric is not None:
+        # Ray's counters refuse to count nothing.
+        if metric is not None and (value or figure.kind != "count"):
             method = {"count": "inc", "gauge": "set", "milliseconds": "observe"}[figure.kind]
             getattr(metric, method)(value, tags=tags)
 

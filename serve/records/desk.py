@@ -216,7 +216,8 @@ class Desk:
 
 
 def _cursor(record: Avatar) -> str:
-    return f"{record.created_at.isoformat()}_{record.id}"
+    # In an address a + that nobody quoted is a space.
+    return f"{record.created_at.isoformat().replace('+00:00', 'Z')}_{record.id}"
 
 
 def _place(cursor: str) -> tuple[datetime, str]:

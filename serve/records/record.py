@@ -93,7 +93,7 @@ class Avatar(_Record):
     """the files of the material: photographs, or the one video"""
     material_deleted: bool = False
     """by policy, after learning"""
-    quality: dict[str, float] = {}
+    quality: dict[str, int | float] = {}
     """figures such as ssim_ff and ssim_ft on the learning images; photos_used"""
     resolution: int = 0
     """pixels of what is rendered; 0 until the feed-forward avatar is there"""
@@ -160,7 +160,7 @@ class Change(_Record):
     """preview.jpg was replaced"""
     version: Version | None = None
     photos: tuple[Photo, ...] | None = None
-    quality: dict[str, float] | None = None
+    quality: dict[str, int | float] | None = None
     resolution: int | None = None
     detector: str | None = None
     frames: int | None = None

@@ -1,5 +1,6 @@
 """Films: somebody's motion, from a video or a kept track, makes an avatar move."""
 
+import logging
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -9,7 +10,7 @@ from raytalk.avatar.card import read_card
 from raytalk.driving.frames import VideoFrames
 from raytalk.driving.motion import motion_of, needs_adaptation
 from raytalk.driving.perform import perform
-from raytalk.errors import VideoError
+from raytalk.errors import CheckpointError, VideoError
 from raytalk.faces.detect import make_detector
 from raytalk.faces.face import LandmarkDetector
 from raytalk.faces.track import SUFFIX as TRACK_SUFFIX
@@ -29,6 +30,8 @@ from serve.work.mark import marked
 from serve.work.material import called
 from serve.work.provenance import Signer
 from serve.work.report import Report
+
+_log = logging.getLogger("raytalk.serve.work")
 
 _DRIVER = "the driving video"
 _FOUND, _RENDERED = 0.5, 0.95
@@ -91,7 +94,12 @@ class Films:
     def _model(self, checkpoint: str) -> Pretrained:
         """The model that a feed-forward avatar was made from: the last one is kept."""
         if self._pretrained is None or self._pretrained.uri != checkpoint:
-            self._pretrained = load_pretrained(checkpoint, self._settings.tracking_uri)
+            try:
+                self._pretrained = load_pretrained(checkpoint, self._settings.tracking_uri)
+            except CheckpointError as error:
+                # It may have moved; whether the service's own is the same is checked when the avatar is loaded.
+                _log.info("%s: %s", checkpoint, error)
+                self._pretrained = load_pretrained(self._settings.checkpoint, self._settings.tracking_uri)
         return self._pretrained
 
     def _driver(self, path: Path, film: Film, avatar: Avatar, report: Report) -> tuple[Track, Path | None]:

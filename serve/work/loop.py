@@ -46,11 +46,11 @@ class Handler(Protocol):
         ...
 
 
-async def work(desk: Desk, handler: Handler, worker: str, lease_s: float, wait_s: float = 20.0) -> None:
+async def work(desk: Desk, handler: Handler, worker: str, lease_s: float, wait_s: float = 5.0) -> None:
     """Take jobs and do them until cancelled; then the job at hand is given back.
 
-    worker: name, for the records; lease_s: as the desk's; wait_s: of one question for a job. A desk that does not
-    answer is asked again.
+    worker: name, for the records; lease_s: as the desk's; wait_s: of one question for a job, short since the desk may
+    answer one of a worker that was killed meanwhile. A desk that does not answer is asked again.
     """
     with ThreadPoolExecutor(1, thread_name_prefix=f"raytalk-{handler.kind}") as thread:
         while True:

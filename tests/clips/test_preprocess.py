@@ -515,6 +515,7 @@ def start_job(videos: Path, clips: Path, log: Path) -> subprocess.Popen[bytes]:
         )
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_a_killed_run_is_taken_up_again(tmp_path: Path) -> None:
     videos, clips = tmp_path / "videos", tmp_path / "clips"

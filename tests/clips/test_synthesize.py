@@ -171,6 +171,7 @@ def test_a_failing_renderer_stops_the_job_naming_the_clip(tmp_path: Path, person
     assert not read_all(tmp_path / "clips")
 
 
+@pytest.mark.slow
 def test_a_clip_that_kills_its_process_is_not_tried_for_ever(tmp_path: Path) -> None:
     take = Take(0, 5, 0)
     for _ in range(2):
@@ -283,6 +284,7 @@ def start_job(clips: Path, log: Path) -> subprocess.Popen[bytes]:
         )
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_a_killed_run_is_taken_up_again(tmp_path: Path) -> None:
     clips = tmp_path / "clips"

@@ -99,6 +99,26 @@ def test_a_driver_is_learned_now_and_then() -> None:
     assert adaptation._kept[-1][0] > 90
 
 
+def test_a_face_that_cannot_be_learned_is_learned_another_time() -> None:
+    class FailsOnce(AtOnce):
+        def submit(self, work: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+            future = super().submit(work, *args, **kwargs)
+            if self.done == 1:
+                future = Future()
+                future.set_exception(ValueError("no face"))
+            return future
+
+    learner = FailsOnce()
+    adaptation = LiveAdaptation(OWN, learner)
+    errors = 0
+    for index, moment in enumerate(np.arange(0, 4, 0.1)):
+        try:
+            adaptation.apply(DRIVER[index % COUNT], float(moment))
+        except ValueError:
+            errors += 1
+    assert (errors, learner.done) == (1, 2)
+
+
 def test_the_square_stays_where_it_is_while_a_head_plays_in_it() -> None:
     """A face that moves a little moves in the picture, at once and by as much."""
     still = np.repeat(DRIVER[:1], 50, axis=0)

@@ -141,6 +141,7 @@ def test_pupils_reach_validation_and_a_change_of_their_share_is_said(
     assert "data.pupils 0.0 -> 0.5" in printed
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_replaced_and_the_count_is_right(
     ray_session: None, clips: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -199,6 +200,7 @@ def test_a_run_that_turns_to_nan_stops_and_keeps_the_last_good_checkpoint(
     assert kept == ["episodes-000000008"]
 
 
+@pytest.mark.slow
 @pytest.mark.s3
 def test_checkpoints_and_clips_on_s3(ray_session: None, clips: str, s3_server: str) -> None:
     place = Storage(f"{s3_server}/clips")

@@ -79,6 +79,7 @@ def test_the_content_network_is_said_and_what_a_person_can_mend_comes_out_of_the
         run(clips, tmp_path, episodes=8, **{"network.min_channels": 8})
 
 
+@pytest.mark.slow
 def test_a_killed_process_is_replaced_and_the_count_is_right(
     ray_session: None, clips: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

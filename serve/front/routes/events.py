@@ -53,12 +53,8 @@ async def events(
 
 async def _counted(front: Front, owner: str, source: AsyncIterator[str]) -> AsyncIterator[str]:
     with front.streams.one(owner, "too-many-streams", "streams of events"):
-        front.backend.metrics.add("event_streams", front.streams.taken)
-        try:
-            async for piece in source:
-                yield piece
-        finally:
-            front.backend.metrics.add("event_streams", front.streams.taken - 1)
+        async for piece in source:
+            yield piece
 
 
 async def _rest(first: str, stream: AsyncIterator[str]) -> AsyncIterator[str]:

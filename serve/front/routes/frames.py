@@ -12,7 +12,7 @@ from raytalk.errors import AvatarError
 from serve.errors import BadRequest, Conflict, NotFound, TooLarge, Unprocessable, WrongMediaType
 from serve.front.backend import Landmarks, PictureFormat
 from serve.front.documents import ByLandmarks, ByPose, schema_of
-from serve.front.driving import adapted_once, posed
+from serve.front.driving import adapted_once
 from serve.front.front import Front, Here, Id, Owner
 from serve.front.pictures import check_driving_picture
 from serve.front.problems import NotAcceptable, TooSlow, invalid, responses
@@ -143,7 +143,7 @@ async def _from_json(front: Front, key: PersonKey, body: bytes) -> Landmarks:
         return np.asarray(given.landmarks, np.float32)
     face = await front.backend.renderer.face(key)
     try:
-        return await front.moved(posed, face, given.pose.pose())
+        return await front.moved(front.posers.posed, key.id, face, given.pose.pose())
     except AvatarError as error:
         raise Conflict(str(error), "no-face-kept") from None
 

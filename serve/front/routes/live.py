@@ -45,7 +45,6 @@ async def _driven(front: Front, socket: WebSocket, id: str) -> None:
     backend = front.backend
     avatar = await backend.desk.avatar(owner, id)
     with front.live.one(owner, "too-many-live", "live connections"):
-        backend.metrics.add("live_connections", front.live.taken)
         backend.audit.note(owner, "driven-live-start", id)
         session = LiveSession(front, socket, owner, avatar)
         try:
@@ -53,7 +52,6 @@ async def _driven(front: Front, socket: WebSocket, id: str) -> None:
         finally:
             backend.audit.note(owner, "driven-live-end", id, frames=session.frames, skipped=session.skipped)
             backend.metrics.add("live_skipped", session.skipped)
-            backend.metrics.add("live_connections", front.live.taken - 1)
 
 
 def _key(socket: WebSocket) -> str | None:

@@ -21,7 +21,7 @@ class Session(pydantic.BaseModel):
     """whether a key is asked for"""
     owner: str | None
     """whose key was shown; null for none or one that is not valid"""
-    limits: dict[str, float]
+    limits: dict[str, int | float]
     """the names of the service's settings `limits.`"""
     mark: bool
     """whether everything generated carries a visible mark"""

@@ -44,6 +44,17 @@ def test_sliders_move_the_face(calm: Service, ada: requests.Session, here: str) 
     assert blink[41, 1] - blink[37, 1] < rest[41, 1] - rest[37, 1] - 0.5
 
 
+def test_nothing_of_a_deleted_face_stays_in_memory(calm: Service, ada: requests.Session) -> None:
+    here, other = (ready_avatar(calm, ada)["links"] for _ in range(2))
+    for links in (here, other):
+        assert ada.post(calm.url + links["frames"], json={"pose": {"yaw": 5}}).status_code == 200
+    ids = [links["self"].rpartition("/")[2] for links in (here, other)]
+    assert set(ids) <= set(calm.front.posers.ids())
+    assert ada.delete(calm.url + here["self"]).status_code == 204
+    wait_for(calm.front.posers.ids, lambda kept: ids[0] not in kept)
+    assert ids[1] in calm.front.posers.ids()
+
+
 def test_a_driving_picture_is_brought_to_the_avatar(calm: Service, ada: requests.Session, here: str) -> None:
     sent = picture(size=(400, 300))
     answer = ada.post(here, files={"image": ("x.jpg", sent)}, data={"adapt": "false"})

@@ -143,13 +143,11 @@ def mp4(tmp_path: Path) -> bytes:
     return video(tmp_path / "v.mp4", frames=30)
 
 
-def test_hostile_videos(calm: Service, ada: requests.Session, tmp_path: Path) -> None:
-    good = mp4(tmp_path)
-    at = good.index(b"avc1")
-    huge = good[: at + 28] + struct.pack(">HH", 65535, 65535) + good[at + 32 :]
+def hostile_videos(good: bytes) -> dict[str, bytes]:
+    """None of these is a video; good: an MP4 that is one."""
     playlist = b"#EXTM3U\n#EXT-X-MEDIA-SEQUENCE:0\n#EXTINF:10.0,\nfile:///etc/passwd\n#EXT-X-ENDLIST\n"
     concat = b"ffconcat version 1.0\nfile /etc/passwd\n"
-    hostile = {
+    return {
         "head alone": good[:40],
         "no index": good[:40] + bytes(len(good) - 40),
         "zeros in the middle": good[:60] + bytes(2000) + good[2060:],
@@ -168,8 +166,14 @@ def test_hostile_videos(calm: Service, ada: requests.Session, tmp_path: Path) ->
         "random": np.random.default_rng(0).bytes(3000),
         "text": b"hello",
     }  # fmt: skip
+
+
+def test_hostile_videos(calm: Service, ada: requests.Session, tmp_path: Path) -> None:
+    good = mp4(tmp_path)
+    at = good.index(b"avc1")
+    huge = good[: at + 28] + struct.pack(">HH", 65535, 65535) + good[at + 32 :]
     here = calm.url + ready_avatar(calm, ada)["links"]["videos"]
-    for name, data in hostile.items():
+    for name, data in hostile_videos(good).items():
         began = time.monotonic()
         answer = send(calm, ada, "video", "a.mp4", data)
         assert answer.status_code in (415, 422), (name, answer.text)

@@ -88,6 +88,7 @@ def test_the_settings_of_the_yaml_are_known():
     document = yaml.safe_load((ROOT / "serve" / "service.yaml").read_text())
     (application,) = ServeDeploySchema.model_validate(document).applications
     assert application.import_path == "serve.app:app"
+    assert "request_timeout_s" not in document["http_options"], "uploads and streams of events would be cut off"
     settings = ServiceSettings.model_validate(application.args)
     assert settings.keys, "a service that others reach asks for keys"
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from urllib.parse import unquote_plus
 
 import pytest
 from toy_desk import INTRODUCED, LEARNED, in_loop, new_avatar, new_film, running
@@ -104,6 +105,7 @@ async def test_pages_go_on_where_they_were_whatever_is_made_or_deleted(tmp_path:
         ids = [(await toy.accept()).id for _ in range(5)]
         first, after = await toy.desk.avatars("anna", 2, "")
         assert [record.id for record in first] == [ids[4], ids[3]]
+        assert unquote_plus(after) == after, "it stays as it is in an address where nobody quotes it"
         await toy.accept()
         await toy.desk.delete_avatar("anna", ids[3])
         second, after = await toy.desk.avatars("anna", 2, after)

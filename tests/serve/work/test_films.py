@@ -1,6 +1,7 @@
 """Somebody's motion makes a film of an avatar, or a reason why not."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,19 @@ async def test_of_a_fine_tuned_avatar_and_progress(run: Path, tmp_path: Path) ->
         assert not probe(Path(toy.store.film_place(film.id).root) / "film.mp4").has_audio
         assert shop.progress() == sorted(shop.progress())
         assert not toy.files("driver"), "by policy"
+
+
+@in_loop
+async def test_a_model_that_has_moved(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "before")
+    async with running(tmp_path / "kept") as toy:
+        first = Workshop(toy, toy_settings(tmp_path / "before", tmp_path / "kept"))
+        avatar = await first.introduced(woman(), mode="FF")
+        (tmp_path / "before").rename(tmp_path / "after")
+        a_track().save(str(tmp_path / "track.npz"))
+        shop = Workshop(toy, toy_settings(tmp_path / "after", tmp_path / "kept"))
+        film = await filmed(shop, avatar, tmp_path / "track.npz")
+        assert film.state == "ready", film.reason
 
 
 @in_loop
