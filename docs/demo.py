@@ -102,7 +102,7 @@ def somebody_new(folder: Path) -> list[str]:
             *(f"seconds={SECONDS}", "resolution=128", f"seed={NEW_SEED}", "val_share=0", "test_share=0"),
         )
         enrol(place, f"images={place}", f"clip={clip_of_new(0)}", "name=somebody-new")
-        drive(place, folder)
+        drive(place, folder, clip_of_new(1))
     return [
         "The model that comes with raytalk (128 pixels, 8,000 other rendered people, some minutes on 4 GPUs), and",
         f"somebody new to it, learned from 8 frames in {STEPS} steps:",
@@ -118,7 +118,7 @@ def yours(folder: Path, photograph: str) -> list[str]:
     place = folder / "yours"
     detector = ("detector=dlib", "accept_detector=true")  # the model learned from true landmarks, which nobody found
     enrol(place, f"images={photograph}", "again=true", *detector)
-    drive(place, folder, "accept_detector=true")
+    drive(place, folder, clip_of_new(0), "accept_detector=true")  # which turns less: one photograph shows one side
     return [
         "",
         "The same with your photograph. The model knows rendered people alone: more photographs and all 250 steps make",
@@ -137,11 +137,11 @@ def enrol(place: Path, *words: str) -> None:
     )
 
 
-def drive(place: Path, folder: Path, *words: str) -> None:
-    """A video of the avatar, led by the second clip of somebody new."""
+def drive(place: Path, folder: Path, clip: str, *words: str) -> None:
+    """A video of the avatar, led by a clip of somebody new."""
     job(
         "puppeteer.py",
-        *(f"avatar={place / 'avatar'}", f"driver={folder / 'somebody-new'}", f"clip={clip_of_new(1)}", *words),
+        *(f"avatar={place / 'avatar'}", f"driver={folder / 'somebody-new'}", f"clip={clip}", *words),
         *(f"output={place / 'talking-head.mp4'}", "side_by_side=true", "device=cpu"),
     )
 

@@ -83,13 +83,16 @@ class Audit:
                 results = await asyncio.gather(
                     *(asyncio.to_thread(self._store.write_audit, *event) for event in some), return_exceptions=True
                 )
-                left = [event for event, result in zip(some, results, strict=True) if result is not None]
+                left = [event for event, result in zip(some, results, strict=True) if isinstance(result, StorageError)]
             finally:
                 # Also when cancelled: written twice under the same name is written once.
                 self._events.extendleft(reversed(left))
-            for error in (result for result in results if result is not None):
-                if not isinstance(error, StorageError):
-                    raise error
+            for error in results:
+                if error is not None and not isinstance(error, StorageError):
+                    # Nothing that another try would mend: the others are written all the same.
+                    self.lost += 1
+                    log.error("an event of the audit log cannot be written", exc_info=error)
+            if left:
                 return False
         return True
 

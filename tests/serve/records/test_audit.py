@@ -86,3 +86,28 @@ async def test_memory_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert audit.lost == 15
     await audit.stop()
     assert [event["number"] for event in _events(store)] == list(range(15, 25))
+
+
+def test_an_event_that_cannot_be_written_does_not_hold_up_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(str(tmp_path))
+    written, real = [], store.write_audit
+
+    def write(day: str, name: str, data: bytes) -> None:
+        if b"broken" in data:
+            raise ValueError("never")
+        written.append(name)
+        real(day, name, data)
+
+    monkeypatch.setattr(store, "write_audit", write)
+
+    async def scenario() -> Audit:
+        audit = Audit(store)
+        for action in ("one", "broken", "two"):
+            audit.note("ada", action)
+        assert await audit.flush()
+        return audit
+
+    assert asyncio.run(scenario()).lost == 1
+    assert len(written) == 2
