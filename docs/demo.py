@@ -116,8 +116,7 @@ def somebody_new(folder: Path) -> list[str]:
 def yours(folder: Path, photograph: str) -> list[str]:
     """Whoever is on a photograph, driven by somebody else; what there is to look at."""
     place = folder / "yours"
-    detector = ("detector=dlib", "accept_detector=true")  # the model learned from true landmarks, which nobody found
-    enrol(place, f"images={photograph}", "again=true", *detector)
+    enrol(place, f"images={photograph}", "again=true", "detector=dlib")
     drive(place, folder, clip_of_new(0), "accept_detector=true")  # which turns less: one photograph shows one side
     return [
         "",

@@ -59,7 +59,7 @@ class AvatarMaker:
     def check(self, material: Material) -> None:
         """Raises CheckpointError if the material's landmarks are not what the model was trained with."""
         theirs, own = material.detector, self.pretrained.state.detector
-        if theirs != own and not self.settings.accept_detector:
+        if not _fits(theirs, own) and not self.settings.accept_detector:
             raise CheckpointError(
                 f"{self.pretrained.uri} was trained on landmarks by {own} and those of {material.source} are by "
                 f"{theirs}: give accept_detector=true if that is meant"
@@ -142,7 +142,7 @@ class AvatarMaker:
 
 
 def detector_name(settings: FinetuneSettings, pretrained: Pretrained) -> str:
-    """Which detector finds the landmarks of photographs.
+    """Which detector finds the landmarks of photographs: the model's own, or any for a model of rendered people.
 
     Raises CheckpointError if it is not the model's and that was not asked for, SettingsError or WeightsError if it
     cannot be had.
@@ -150,10 +150,14 @@ def detector_name(settings: FinetuneSettings, pretrained: Pretrained) -> str:
     own = pretrained.state.detector
     name = settings.detector or (AUTO if own == RENDERED else own)
     name = resolve_detector(name)
-    if name != own and not settings.accept_detector:
-        hint = "" if own != RENDERED else " (it learned from rendered people, whose landmarks nobody had to find)"
+    if not _fits(name, own) and not settings.accept_detector:
         raise CheckpointError(
-            f"{pretrained.uri} was trained on landmarks by {own}{hint} and detector={name}: "
+            f"{pretrained.uri} was trained on landmarks by {own} and detector={name}: "
             "give accept_detector=true to go on all the same"
         )
     return name
+
+
+def _fits(detector: str, own: str) -> bool:
+    """Whether a model takes a detector's landmarks: nobody had to find those of rendered people, so none is its own."""
+    return detector == own or own == RENDERED

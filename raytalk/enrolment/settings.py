@@ -56,7 +56,7 @@ class FinetuneSettings(JobSettings):
     min_face: float = pydantic.Field(64, gt=0)
     """least size of a face, in pixels of the photograph or video"""
     accept_detector: bool = False
-    """find landmarks with another detector than the model was trained with"""
+    """find landmarks with another detector than the model was trained with; a model of rendered people takes any"""
     detector: Literal["", "auto", "face-alignment", "dlib"] = ""
     """landmark detector; empty: the one of the model, auto for a model of rendered people"""
     again: bool = False

