@@ -27,5 +27,5 @@ def test_the_smallest_run_reports_everything() -> None:
     assert report["face-alignment, frame by frame"]["eager"]["frames per second"] > 0
     assert report["ours is faster by"].keys() == {"eager against eager"}
     assert report["floor"]["per frame"]["FAN-4, a face and its mirror image"]["GFLOP"] == 100.9
-    assert ours["times the floor"] > 1
+    assert ours["times the floor"] >= 1
     assert report["dlib"] == "not installed"

@@ -45,6 +45,18 @@ def in_their_squares(avatars: Path, landmarks: np.ndarray, fps: float) -> np.nda
     return Avatar.load(str(avatars / "ada")).render(np.stack(points))
 
 
+def exactly(folder: Path) -> np.ndarray:
+    """The pictures of a folder, which are kept without loss."""
+    return np.stack([cv2.imread(str(path))[..., ::-1] for path in sorted(folder.iterdir())])
+
+
+def assert_same_film(one: np.ndarray, other: np.ndarray) -> None:
+    """Of the same frames. Encoders do not give the same bits wherever frames happen to lie in memory, and pictures of
+    random networks are noise, which H.264 does not keep (17 grey levels of it are lost)."""
+    assert one.shape == other.shape
+    assert np.abs(one.astype(int) - other).mean() < 8
+
+
 def filmed(pictures: np.ndarray, folder: Path, fps: float = 25) -> np.ndarray:
     """What H.264 leaves of them."""
     write_video(folder / "filmed.mp4", pictures, fps)
@@ -65,14 +77,18 @@ def test_a_video_drives(drive: Drive, video: Path, avatars: Path, detector: Leve
     wanted = by_hand(avatars, detector, [frame.image for frame in read_frames(video)])
     assert shown.shape == wanted.shape == (20, 32, 32, 3)
     assert wanted.std(axis=0).mean() > 1  # it moves
-    np.testing.assert_array_equal(shown, filmed(wanted, tmp_path))
+    assert_same_film(shown, filmed(wanted, tmp_path))
+    exact = drive(driver=str(video), adapt=False, output=f"{tmp_path / 'exact'}/")
+    np.testing.assert_array_equal(exactly(exact), wanted)
 
 
 def test_a_kept_track_gives_the_same_video(drive: Drive, video: Path, tmp_path: Path, detector: LevelDetector) -> None:
-    first = drive(driver=str(video), track=str(tmp_path / "t.npz")).read_bytes()
+    first = exactly(drive(driver=str(video), track=str(tmp_path / "t.npz"), output=f"{tmp_path / 'first'}/"))
     looked_at = detector.frames
     again = drive(driver=str(tmp_path / "t.npz"), output=str(tmp_path / "again.mp4"))
-    assert again.read_bytes() == first
+    exact = drive(driver=str(tmp_path / "t.npz"), output=f"{tmp_path / 'exact'}/")
+    np.testing.assert_array_equal(exactly(exact), first)
+    assert_same_film(pixels(again), filmed(first, tmp_path))
     assert detector.frames == looked_at == 20
     assert probe(again).has_audio
     assert Track.load(str(tmp_path / "t.npz")).source == str(video)
@@ -97,7 +113,9 @@ def test_a_folder_of_pictures_drives_in_the_order_of_their_numbers(
     made = drive(driver=str(folder), fps=12.5, adapt=False)
     assert probe(made).fps == 12.5
     assert not probe(made).has_audio
-    np.testing.assert_array_equal(pixels(made), filmed(by_hand(avatars, detector, frames(12), 12.5), tmp_path, 12.5))
+    assert_same_film(pixels(made), filmed(by_hand(avatars, detector, frames(12), 12.5), tmp_path, 12.5))
+    exact = drive(driver=str(folder), fps=12.5, adapt=False, output=f"{tmp_path / 'exact'}/")
+    np.testing.assert_array_equal(exactly(exact), by_hand(avatars, detector, frames(12), 12.5))
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp"])
@@ -119,7 +137,9 @@ def test_a_clip_drives_by_the_landmarks_that_it_brings(
     assert detector.frames == 0
     assert probe(made).fps == 25
     wanted = in_their_squares(avatars, clips[1].landmarks, 25)
-    np.testing.assert_array_equal(pixels(made), filmed(wanted, tmp_path))
+    assert_same_film(pixels(made), filmed(wanted, tmp_path))
+    exact = drive(driver=str(tmp_path / "clips"), clip="person1/video0/0", adapt=False, output=f"{tmp_path / 'exact'}/")
+    np.testing.assert_array_equal(exactly(exact), wanted)
     with pytest.raises(ClipsError, match=r"there is no clip 'person1/video1/0' among the 2.*'person1/video0/0'"):
         drive(driver=str(tmp_path / "clips"), clip="person1/video1/0")
 
@@ -134,11 +154,11 @@ def test_side_by_side_shows_driver_drawing_and_output(drive: Drive, video: Path,
     drawings = made[:, :, 32:64]
     assert (np.median(drawings.reshape(20, -1), axis=1) < 20).all()  # lines on black
     assert drawings.max() > 120
-    assert np.abs(made[:, :, 64:].astype(int) - alone).mean() < 4
+    assert_same_film(made[:, :, 64:], alone)
     picture = cv2.imread(str(sheet))
     assert picture.shape == (8 * 32 + 22, 96, 3)
     with_sheet = drive(driver=str(video), sheet=str(sheet), output=str(tmp_path / "plain.mp4"))
-    np.testing.assert_array_equal(pixels(with_sheet), alone)
+    assert_same_film(pixels(with_sheet), alone)
 
 
 def test_adaptation_changes_what_is_drawn_and_says_why(
@@ -173,7 +193,7 @@ def test_another_frame_rate_keeps_the_length(drive: Drive, video: Path) -> None:
 def test_everything_in_an_object_store(
     drive: Drive, video: Path, avatars: Path, tmp_path: Path, s3_server: str
 ) -> None:
-    local = drive(driver=str(video)).read_bytes()
+    local = pixels(drive(driver=str(video)))
     store = Storage(s3_server)
     store.write("in/talk.mp4", video.read_bytes())
     Avatar.load(str(avatars / "ada")).save(f"{s3_server}/avatars/ada")
@@ -184,17 +204,18 @@ def test_everything_in_an_object_store(
         track=f"{s3_server}/out/t.npz",
         sheet=f"{s3_server}/out/sheet.png",
     )
-    assert store.read("out/ada.mp4") == local
+    (tmp_path / "fetched.mp4").write_bytes(store.read("out/ada.mp4"))
+    assert_same_film(pixels(tmp_path / "fetched.mp4"), local)
     assert [entry.path for entry in store.entries("out")] == ["out/ada.mp4", "out/sheet.png", "out/t.npz"]
     drive(driver=f"{s3_server}/out/t.npz", output=str(tmp_path / "again.mp4"))
-    assert (tmp_path / "again.mp4").read_bytes() == local
+    assert_same_film(pixels(tmp_path / "again.mp4"), local)
 
 
 @pytest.mark.s3
 def test_uris_with_a_query(
     drive: Drive, video: Path, tmp_path: Path, s3_server: str, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    local = drive(driver=str(video)).read_bytes()
+    local = pixels(drive(driver=str(video)))
     store = Storage(s3_server)
     store.write("in/talk.mp4", video.read_bytes())
     monkeypatch.delenv("AWS_ENDPOINT_URL_S3")
@@ -206,7 +227,8 @@ def test_uris_with_a_query(
         sheet=f"{s3_server}/out/sheet.png{query}",
     )
     drive(driver=f"{s3_server}/out/t.npz{query}", output=f"{s3_server}/pictures/{query}")
-    assert store.read("ada.mp4") == local
+    (tmp_path / "fetched.mp4").write_bytes(store.read("ada.mp4"))
+    assert_same_film(pixels(tmp_path / "fetched.mp4"), local)
     assert [entry.path for entry in store.entries("out")] == ["out/sheet.png", "out/t.npz"]
     assert len(store.entries("pictures")) == 20
     with pytest.raises(SettingsError, match="would be lost"):

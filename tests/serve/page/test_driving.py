@@ -122,6 +122,6 @@ def test_a_service_that_always_fails_is_given_up(browser, service, photographs):
         browser.wait(f"{words} + {error} !== ''")
         browser.wait(f"{words} === ''")
     assert "could not be made again" in browser.run(error)
-    assert cuts == 6
+    assert 6 <= cuts <= 8  # a connection that was cut while it opened counts once
     assert text(browser, "#start") == "Start"
     browser.complaints.clear()
