@@ -12,8 +12,7 @@ from ray.serve.handle import DeploymentHandle
 from raytalk.driving.live import AvatarFace
 from raytalk.errors import StorageError
 from serve.errors import Problem, Unavailable
-from serve.front.backend import Landmarks, PictureFormat
-from serve.parts import FaceFound, PersonKey, Rendered
+from serve.parts import FaceFound, Landmarks, PersonKey, PictureFormat, Rendered
 from serve.records.record import Avatar, Change, Film, Job, JobKind
 
 _ANSWER_S = 20.0

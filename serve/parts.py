@@ -1,10 +1,14 @@
 """What the parts of the service hand each other over handles. numpy alone: the front must not import torch."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+Landmarks = npt.NDArray[np.float32]
+"""[N, 68, 2] x, y in pixels of an avatar's pictures"""
+PictureFormat = Literal["jpeg", "png"]
 
 
 class PersonKey(NamedTuple):

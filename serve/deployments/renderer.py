@@ -13,9 +13,8 @@ from raytalk.driving.live import AvatarFace
 from raytalk.threads import use_threads
 from serve.deployments.logs import keep_calm
 from serve.deployments.placing import MILLISECONDS, cores
-from serve.front.backend import PictureFormat
 from serve.handles import DeskOverHandle
-from serve.parts import PersonKey, Rendered
+from serve.parts import PersonKey, PictureFormat, Rendered
 from serve.records.following import follow_deletions
 from serve.records.store import Store
 from serve.settings import ServiceSettings

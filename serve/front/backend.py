@@ -1,21 +1,15 @@
 """What the front asks of the other parts. In production these are adapters over Serve handles, in tests fakes."""
 
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
-
-import numpy as np
-import numpy.typing as npt
+from typing import Protocol
 
 from raytalk.driving.live import AvatarFace
 from serve.front.metrics import Metrics
 from serve.keys import Keyring
-from serve.parts import FaceFound, PersonKey, Rendered
+from serve.parts import FaceFound, Landmarks, PersonKey, PictureFormat, Rendered
 from serve.records.audit import Audit
 from serve.records.desk_protocol import Desk
 from serve.records.store import Store
-
-Landmarks = npt.NDArray[np.float32]
-PictureFormat = Literal["jpeg", "png"]
 
 
 class Faces(Protocol):

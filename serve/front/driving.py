@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 from raytalk.driving.live import Adapt, AvatarFace, LiveMotion
 from raytalk.driving.pose import Pose, Poser
-from serve.front.backend import Landmarks
-from serve.parts import FaceFound
+from serve.parts import FaceFound, Landmarks
 
 _MOST = 64
 """posers that are kept"""

@@ -4,9 +4,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from raytalk.driving.live import AvatarFace
-from serve.front.backend import Landmarks
 from serve.front.live_messages import Driving
-from serve.parts import PersonKey
+from serve.parts import Landmarks, PersonKey
 
 
 @dataclass(frozen=True, eq=False)

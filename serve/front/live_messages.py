@@ -13,8 +13,8 @@ import numpy as np
 import pydantic
 
 from serve.errors import BadRequest
-from serve.front.backend import Landmarks
 from serve.front.documents import Points, PoseGiven
+from serve.parts import Landmarks
 
 TEXT_BYTES = 32 << 10
 _HEAD = struct.Struct(">II")

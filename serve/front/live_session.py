@@ -16,7 +16,6 @@ from fastapi import WebSocket
 from raytalk.driving.live import AvatarFace, LiveMotion
 from raytalk.errors import AvatarError
 from serve.errors import BadRequest, Conflict, NotFound, Problem
-from serve.front.backend import Landmarks
 from serve.front.documents import PoseGiven
 from serve.front.front import Front
 from serve.front.live_flow import (
@@ -37,6 +36,7 @@ from serve.front.live_messages import Driving, Shown, Start, packed, read_binary
 from serve.front.pictures import check_driving_picture
 from serve.front.problems import problem_of
 from serve.front.routes.frames import version_of
+from serve.parts import Landmarks
 from serve.records.record import Avatar
 
 _START_SECONDS, _IDLE_SECONDS, _SEND_SECONDS = 15.0, 120.0, 30.0

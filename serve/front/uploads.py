@@ -5,7 +5,7 @@ import contextlib
 import hashlib
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -265,3 +265,14 @@ def _check_announced(request: Request, most: int) -> None:
 
 def _too_large(most: int) -> TooLarge:
     return TooLarge(f"a request of this kind has at most {most} bytes", "request-too-large", extra={"most_bytes": most})
+
+
+@contextlib.asynccontextmanager
+async def kept_whole(discard: Callable[[str], None], id: str) -> AsyncIterator[None]:
+    """What the block keeps in storage under an id is deleted again if it does not keep all, whatever the reason."""
+    try:
+        yield
+    except BaseException:
+        # Shielded: a client that goes away must not leave photographs behind.
+        await asyncio.shield(asyncio.to_thread(discard, id))
+        raise

@@ -1,15 +1,12 @@
 """Frames become files: marked, encoded, signed."""
 
-from typing import Literal
-
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from serve.parts import PictureFormat
 from serve.work.mark import marked
 from serve.work.provenance import Signer
-
-PictureFormat = Literal["jpeg", "png"]
 
 _PNG_EFFORT = 3
 """of 9: larger files would come at once, much smaller ones never"""

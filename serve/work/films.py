@@ -20,7 +20,7 @@ from raytalk.learning.meta import choose_device
 from raytalk.learning.pretrained import Pretrained, load_pretrained
 from raytalk.storage import Storage
 from serve.errors import Unavailable, Unprocessable
-from serve.front.footage import check_track, check_video
+from serve.footage import check_track, check_video
 from serve.records.record import Avatar as AvatarRecord
 from serve.records.record import Change, Film, Job, JobKind
 from serve.records.store import Store

@@ -12,7 +12,7 @@ from raytalk.enrolment.material import Material, of_video
 from raytalk.errors import FaceError, VideoError
 from raytalk.faces.photographs import Examined, Photograph, examine, together
 from serve.errors import Problem
-from serve.front.footage import check_video
+from serve.footage import check_video
 from serve.records.record import Avatar, Photo
 from serve.records.store import Store
 from serve.settings import LimitSettings

@@ -24,13 +24,13 @@ from raytalk.learning.meta import choose_device
 from raytalk.learning.pretrained import Pretrained, load_pretrained
 from raytalk.storage import Storage
 from serve.errors import NotFound, Unavailable, Unprocessable
-from serve.parts import PersonKey, Rendered
+from serve.parts import Landmarks, PersonKey, PictureFormat, Rendered
 from serve.records.store import Store
 from serve.settings import ServiceSettings
-from serve.work.encoding import PictureFormat, encode
+from serve.work.encoding import encode
 from serve.work.people import People, Person
 from serve.work.provenance import Signer
-from serve.work.together import Landmarks, Shown, Together
+from serve.work.together import Shown, Together
 
 _log = logging.getLogger("raytalk.serve.work")
 

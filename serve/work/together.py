@@ -8,12 +8,10 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
 from raytalk.avatar import Avatar, render_together
 from raytalk.avatar.engines import Pictures
-
-Landmarks = npt.NDArray[np.float32]
+from serve.parts import Landmarks
 
 _LATELY = 1.0
 """seconds: whoever was rendered within them may have another frame soon that is worth waiting for"""

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Annotated, Any, cast
 
@@ -11,13 +10,13 @@ from fastapi.responses import JSONResponse
 
 from raytalk.faces.photographs import MOST
 from serve.errors import BadRequest, Conflict, NotFound, TooLarge, Unprocessable, WrongMediaType
+from serve.footage import check_video
 from serve.front.documents import AvatarDocument, AvatarsDocument, avatar_document
-from serve.front.footage import check_video
 from serve.front.front import Front, Here, Id, Owner
 from serve.front.names import consent_statement, idempotency_key, person_name
 from serve.front.pictures import kept_photograph
 from serve.front.problems import TooSlow, responses
-from serve.front.uploads import Form, Upload, received
+from serve.front.uploads import Form, Upload, kept_whole, received
 from serve.records.record import Avatar, Mode, Photo
 
 router = APIRouter(prefix="/v1/avatars", tags=["avatars"])
@@ -176,17 +175,6 @@ def root_of(request: Request) -> str:
     return str(request.scope.get("root_path", "")).rstrip("/")
 
 
-@contextlib.asynccontextmanager
-async def _discarding(front: Front, id: str) -> AsyncIterator[None]:
-    """Delete the material again if the block does not keep all of it, whatever the reason."""
-    try:
-        yield
-    except BaseException:
-        # Shielded: a client that goes away must not leave photographs behind.
-        await asyncio.shield(asyncio.to_thread(front.backend.store.discard, id))
-        raise
-
-
 async def _kept(front: Front, owner: str, form: Form) -> Avatar:
     """The record of a new avatar, whose material lies in storage."""
     now = datetime.now(UTC)
@@ -202,7 +190,7 @@ async def _kept(front: Front, owner: str, form: Form) -> Avatar:
     if len(photos) > MOST:
         raise Unprocessable(f"at most {MOST} photographs are taken", "too-many-photos", extra={"field": "photos"})
     id = front.backend.store.new_id()
-    async with _discarding(front, id):
+    async with kept_whole(front.backend.store.discard, id):
         material = await (_keep_photographs(front, id, photos) if photos else _keep_video(front, id, videos[0]))
     return Avatar(
         id=id,

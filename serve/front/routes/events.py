@@ -13,6 +13,7 @@ from serve.front.front import Front, Here, Id, Owner
 from serve.front.problems import problem_of, responses
 from serve.front.routes.avatars import root_of
 from serve.records.record import Avatar
+from serve.records.rules import done
 
 router = APIRouter(prefix="/v1/avatars", tags=["avatars"])
 _HEARTBEAT = 15.0
@@ -42,7 +43,7 @@ async def events(
     """Server-sent events; the id of each is the revision."""
     avatar = await front.backend.desk.avatar(owner, id)
     known = int(last) if last.isascii() and last.isdigit() and len(last) < 10 else -1
-    if _is_done(avatar) and avatar.revision == known:
+    if done(avatar) and avatar.revision == known:
         return Response(status_code=204)
     stream = _counted(front, owner, _events(front, owner, avatar, known, root_of(request)))
     # The first step takes the place, so that a refusal is still an answer of its own.
@@ -76,7 +77,7 @@ async def _events(front: Front, owner: str, avatar: Avatar, known: int, root: st
                 yield f"event: avatar\nid: {known}\ndata: {avatar_document(avatar, root).model_dump_json()}\n\n"
             else:
                 yield ": still here\n\n"
-            if _is_done(avatar):
+            if done(avatar):
                 return
             avatar = await front.backend.desk.wait_avatar(owner, avatar.id, known, _HEARTBEAT)
     except NotFound:
@@ -84,7 +85,3 @@ async def _events(front: Front, owner: str, avatar: Avatar, known: int, root: st
     except Problem as problem:
         # The client comes again by itself.
         yield f": {problem_of(problem).code}\n\n"
-
-
-def _is_done(avatar: Avatar) -> bool:
-    return avatar.state in ("ready", "failed")

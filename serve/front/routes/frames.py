@@ -10,14 +10,13 @@ from fastapi import APIRouter, Request, Response
 from raytalk.driving.live import Adapt
 from raytalk.errors import AvatarError
 from serve.errors import BadRequest, Conflict, NotFound, TooLarge, Unprocessable, WrongMediaType
-from serve.front.backend import Landmarks, PictureFormat
 from serve.front.documents import ByLandmarks, ByPose, schema_of
 from serve.front.driving import adapted_once
 from serve.front.front import Front, Here, Id, Owner
 from serve.front.pictures import check_driving_picture
 from serve.front.problems import NotAcceptable, TooSlow, invalid, responses
 from serve.front.uploads import media_type, received, small_body
-from serve.parts import PersonKey
+from serve.parts import Landmarks, PersonKey, PictureFormat
 from serve.records.record import Avatar
 
 router = APIRouter(prefix="/v1/avatars", tags=["frames"])

@@ -1,22 +1,20 @@
 """Videos of avatars: ordered, followed, fetched, deleted."""
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any, Literal, cast
 
 from fastapi import APIRouter, Request, Response
 
 from serve.errors import BadRequest, Conflict, NotFound, TooLarge, Unprocessable, WrongMediaType
+from serve.footage import check_track, check_video
 from serve.front.documents import FilmDocument, FilmsDocument, film_document
-from serve.front.footage import check_track, check_video
 from serve.front.front import Front, Here, Id, Owner
 from serve.front.names import idempotency_key
 from serve.front.problems import TooSlow, responses
 from serve.front.ranges import Unsatisfiable, film_response
 from serve.front.routes.avatars import Key, about, accepted, root_of
-from serve.front.uploads import Form, received
+from serve.front.uploads import Form, kept_whole, received
 from serve.records.record import Film
 
 router = APIRouter(tags=["videos"])
@@ -140,7 +138,7 @@ async def _kept(front: Front, owner: str, avatar: str, form: Form) -> Film:
             await front.decoded(check_track, driver.path, label, limits.video_seconds)
     store, now = front.backend.store, datetime.now(UTC)
     id, file = store.new_id(), "driver.bin" if driver.field == "video" else "driver.npz"
-    async with _discarding(front, id):
+    async with kept_whole(front.backend.store.discard_film, id):
         await asyncio.to_thread(store.put_film_driver, id, file, driver.path)
     return Film(
         id=id,
@@ -152,12 +150,3 @@ async def _kept(front: Front, owner: str, avatar: str, form: Form) -> Film:
         adapt=cast(Literal["auto", "true", "false"], adapt),
         driver=file,
     )
-
-
-@contextlib.asynccontextmanager
-async def _discarding(front: Front, id: str) -> AsyncIterator[None]:
-    try:
-        yield
-    except BaseException:
-        await asyncio.shield(asyncio.to_thread(front.backend.store.discard_film, id))
-        raise

@@ -25,12 +25,12 @@ from raytalk.driving.live import AvatarFace
 from raytalk.faces.video import write_video
 from serve.errors import NotFound, Unprocessable
 from serve.front.app import make_api
-from serve.front.backend import Backend, Landmarks, PictureFormat
+from serve.front.backend import Backend
 from serve.front.front import Front
 from serve.front.limits import TokenBuckets
 from serve.front.metrics import FIGURES, Metrics
 from serve.keys import Keyring, line, new_key
-from serve.parts import FaceFound, PersonKey, Rendered
+from serve.parts import FaceFound, Landmarks, PersonKey, PictureFormat, Rendered
 from serve.records.audit import Audit
 from serve.records.desk import Desk
 from serve.records.record import Avatar, Change, Version
