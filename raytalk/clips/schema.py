@@ -47,6 +47,14 @@ REJECTED_SCHEMA = pa.schema(
 )
 
 
+def takes_landmarks_of(own: str, detector: str) -> bool:
+    """Whether a model learned on landmarks by `own` takes those by `detector`.
+
+    Nobody had to find those of rendered people: a model of them has no detector of its own, and takes any.
+    """
+    return own in (detector, RENDERED)
+
+
 @dataclass(frozen=True)
 class Clip:
     """One clip of one person."""

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 
 from raytalk.avatar import Avatar, AvatarCard
-from raytalk.clips.schema import RENDERED
+from raytalk.clips.schema import RENDERED, takes_landmarks_of
 from raytalk.enrolment.material import Material
 from raytalk.enrolment.perceptual import perceptual_networks
 from raytalk.enrolment.settings import FinetuneSettings, Mode
@@ -59,7 +59,7 @@ class AvatarMaker:
     def check(self, material: Material) -> None:
         """Raises CheckpointError if the material's landmarks are not what the model was trained with."""
         theirs, own = material.detector, self.pretrained.state.detector
-        if not _fits(theirs, own) and not self.settings.accept_detector:
+        if not takes_landmarks_of(own, theirs) and not self.settings.accept_detector:
             raise CheckpointError(
                 f"{self.pretrained.uri} was trained on landmarks by {own} and those of {material.source} are by "
                 f"{theirs}: give accept_detector=true if that is meant"
@@ -150,14 +150,9 @@ def detector_name(settings: FinetuneSettings, pretrained: Pretrained) -> str:
     own = pretrained.state.detector
     name = settings.detector or (AUTO if own == RENDERED else own)
     name = resolve_detector(name)
-    if not _fits(name, own) and not settings.accept_detector:
+    if not takes_landmarks_of(own, name) and not settings.accept_detector:
         raise CheckpointError(
             f"{pretrained.uri} was trained on landmarks by {own} and detector={name}: "
             "give accept_detector=true to go on all the same"
         )
     return name
-
-
-def _fits(detector: str, own: str) -> bool:
-    """Whether a model takes a detector's landmarks: nobody had to find those of rendered people, so none is its own."""
-    return detector == own or own == RENDERED

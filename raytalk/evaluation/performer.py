@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from raytalk.clips.schema import takes_landmarks_of
 from raytalk.command import absolute_uri
 from raytalk.enrolment.perceptual import perceptual_networks
 from raytalk.errors import CheckpointError, SettingsError
@@ -104,7 +105,7 @@ def check_models(settings: EvaluateSettings, models: Models, detectors: list[str
     if models.warping is not None:
         trained.append((models.warping.uri, models.warping.state.detector))
     for uri, own in trained:
-        if not settings.accept_detector and any(name != own for name in detectors):
+        if not settings.accept_detector and not all(takes_landmarks_of(own, name) for name in detectors):
             raise CheckpointError(
                 f"{uri} was trained on landmarks by {own} and the clips have them by "
                 f"{', '.join(detectors)}: give accept_detector=true if that is meant"

@@ -79,7 +79,8 @@ class EvaluateSettings(JobSettings):
     seed: int = pydantic.Field(0, ge=0)
     """decides who is evaluated and which frames are held out"""
     accept_detector: bool = False
-    """evaluate on clips whose landmarks are by another detector than the model was trained with"""
+    """evaluate on clips whose landmarks are by another detector than the model was trained with; a model of rendered
+    people takes any"""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto: one GPU for each person at a time where the cluster has GPUs"""
     precision: Literal["auto", "bf16", "float32"] = "auto"

@@ -10,7 +10,16 @@ import pyarrow.parquet as pq
 import pytest
 from toy import toy_clip
 
-from raytalk.clips.schema import CLIP_SCHEMA, Clip, clips_to_table, read_table, table_to_clips, write_table
+from raytalk.clips.schema import (
+    CLIP_SCHEMA,
+    RENDERED,
+    Clip,
+    clips_to_table,
+    read_table,
+    table_to_clips,
+    takes_landmarks_of,
+    write_table,
+)
 from raytalk.errors import ClipsError
 from raytalk.storage import Storage
 
@@ -111,3 +120,10 @@ def test_pictures_are_not_compressed_twice() -> None:
     column = pq.ParquetFile(io.BytesIO(buffer.getvalue())).metadata.row_group(0).column(6)
     assert column.path_in_schema.startswith("frames")
     assert column.compression == "UNCOMPRESSED"
+
+
+def test_a_model_of_rendered_people_takes_any_landmarks_and_others_only_their_own() -> None:
+    assert takes_landmarks_of(RENDERED, "dlib")
+    assert takes_landmarks_of("dlib", "dlib")
+    assert not takes_landmarks_of("dlib", "face-alignment")
+    assert not takes_landmarks_of("dlib", RENDERED)
