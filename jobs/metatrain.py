@@ -4,6 +4,8 @@
     python jobs/metatrain.py --preset debug clips=/data/clips output=/data/runs name=first workers=2
 
 On a cluster: ray job submit --working-dir . -- python jobs/metatrain.py clips=s3://bucket/clips output=s3://bucket/runs
+
+With workers=1-4 the run has as many as there is room for, and goes on with fewer or more when nodes go or come.
 """
 
 import sys

@@ -8,10 +8,11 @@ import secrets
 import socket
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from raytalk.errors import StorageError
+from raytalk.errors import RaytalkError, StorageError
+from raytalk.storage_patience import OUTAGES, PATIENCE
 
 _STORAGE_VARIABLES = (
     "AWS_ENDPOINT_URL_S3",
@@ -21,6 +22,7 @@ _STORAGE_VARIABLES = (
     "AWS_ACCESS_KEY_ID",
     "AWS_SECRET_ACCESS_KEY",
     "AWS_SESSION_TOKEN",
+    PATIENCE,
 )
 
 _CORE_NOISE = (b"has constructor arguments in the object store",)
@@ -42,37 +44,50 @@ def connect(logs: bool = False) -> bool:
 
     ours = not ray.is_initialized()
     if ours:
-        named = os.environ.get("RAY_ADDRESS")
-        address = named or _cluster_here()
-        if address in (None, "local"):
+        address = cluster_named()
+        if address is None:
             _start(logs)
         else:
             # Ray takes up the token of a cluster of this machine only for "auto", which never starts one either.
-            _join(str(address), named or "auto", logs)
+            _join(address, os.environ.get("RAY_ADDRESS") or "auto", logs)
     _quieten()
     return ours
+
+
+def cluster_named() -> str | None:
+    """The address of the cluster that `connect` would join; None if it would start one."""
+    address = os.environ.get("RAY_ADDRESS") or _cluster_here()
+    return None if address == "local" else address
 
 
 class StorageEnvironment:
     """Environment variables with the credentials of an object store, on their way to another process.
 
+    say: where that process says that a store fails, and that it answers again; its log, if there is none.
+
     Not a dataclass: Ray Data takes those apart, field by field, for the metadata that it logs and exports.
     """
 
-    def __init__(self, values: Mapping[str, str]) -> None:
-        self.values = dict(values)
+    def __init__(self, values: Mapping[str, str], say: Callable[[str], None] | None = None) -> None:
+        self.values, self.say = dict(values), say
 
     def __repr__(self) -> str:
         return f"StorageEnvironment({', '.join(self.values)})"
 
     def apply(self) -> None:
-        """Set the variables in this process."""
+        """Set the variables in this process, which need not find out whether the store is there at all."""
         os.environ.update(self.values)
+        OUTAGES.vouch()
+        if self.say is not None:
+            OUTAGES.tell = self.say
 
 
-def storage_environment() -> StorageEnvironment:
-    """What this process's environment says of S3: for actors of a cluster that was started without it."""
-    return StorageEnvironment({name: os.environ[name] for name in _STORAGE_VARIABLES if name in os.environ})
+def storage_environment(say: Callable[[str], None] | None = None) -> StorageEnvironment:
+    """What this process's environment says of S3: for actors of a cluster that was started without it.
+
+    say: see StorageEnvironment; `Console.say_once` for instance.
+    """
+    return StorageEnvironment({name: os.environ[name] for name in _STORAGE_VARIABLES if name in os.environ}, say)
 
 
 @contextlib.contextmanager
@@ -134,13 +149,22 @@ def _start(logs: bool) -> None:
         internals: Any = importlib.import_module("ray._raylet")
         internals.Config.initialize("")
         internals.AuthenticationTokenLoader.instance().reset_cache()
-    ray.init(
-        address="local",
-        include_dashboard=False,
-        log_to_driver=logs,
-        logging_level=logging.ERROR,
-        _node_ip_address="127.0.0.1",
-    )
+    try:
+        ray.init(
+            address="local",
+            include_dashboard=False,
+            log_to_driver=logs,
+            logging_level=logging.ERROR,
+            _node_ip_address="127.0.0.1",
+        )
+    except Exception as error:
+        # Ray has no class of its own for it.
+        if "timed out during startup" not in str(error):
+            raise
+        raise RaytalkError(
+            "Ray did not start on this machine in time: it is busy, or its memory or /tmp is full; "
+            "give the same command again"
+        ) from error
 
 
 def _cluster_here() -> str | None:

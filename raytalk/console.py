@@ -59,8 +59,9 @@ class Console:
 @contextlib.contextmanager
 def console() -> Iterator[Console]:
     """A console whose lines this process prints until the block ends."""
+    # Not soft: Ray takes that for a hint, and the lines would go with a node that dies.
     here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
-        ray.get_runtime_context().get_node_id(), soft=True
+        ray.get_runtime_context().get_node_id(), soft=False
     )
     lines: Any = ray.remote(_Lines).options(num_cpus=0, scheduling_strategy=here).remote()
     ended = threading.Event()

@@ -79,3 +79,7 @@ class TrackingError(RaytalkError):
 
 class TrainingCollapsed(RaytalkError):
     """Training stopped itself: going on would have wasted time or destroyed the model."""
+
+
+class TrainingStopped(RaytalkError):
+    """The sweep that a run is part of ended it before its time: others are better."""

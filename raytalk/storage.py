@@ -10,23 +10,25 @@ a folder published with `publish` counts only once its last file, the marker, is
 import contextlib
 import os
 import shutil
-import time
 import uuid
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
-from urllib.parse import parse_qs, urlsplit
+from typing import BinaryIO, TypeVar
+from urllib.parse import urlsplit
 
 import pyarrow as pa
 import pyarrow.fs as pafs
 
 from raytalk.command import absolute_uri
 from raytalk.errors import StorageError
-from raytalk.storage_advice import advice
+from raytalk.storage_advice import advice, is_the_stores
+from raytalk.storage_local import ASIDE, clear_aside, publish_locally, written_aside
+from raytalk.storage_patience import patiently
+from raytalk.storage_s3 import open_s3
 
-_ASIDE = ".aside-"
-_ASIDE_SECONDS = 3600.0
+T = TypeVar("T")
 _PIECE = 16 << 20
 """bytes of a file that are in memory together"""
 
@@ -43,12 +45,14 @@ class Entry:
 class Storage:
     """Files below one URI. Paths are relative, with forward slashes. Can be pickled.
 
-    Every method raises StorageError saying what to do when the place is missing, refuses access or is full.
+    Every method raises StorageError saying what to do when the place is missing, refuses access or is full. An object
+    store that is busy or away is asked again before that (`storage_patience`).
     """
 
-    def __init__(self, uri: str) -> None:
-        self.uri = uri
-        self.filesystem, self.root = _open(uri)
+    def __init__(self, uri: str, patience: float | None = None) -> None:
+        """patience: seconds for which a store that fails is asked again; by default what the environment says."""
+        self.uri, self._patience = uri, patience
+        self.filesystem, self.root, self._store = _open(uri)
 
     def __repr__(self) -> str:
         return f"Storage({self.uri!r})"
@@ -56,7 +60,12 @@ class Storage:
     @property
     def local_root(self) -> Path | None:
         """The folder, if this is one on a mounted file system."""
-        return Path(self.root) if isinstance(self.filesystem, pafs.LocalFileSystem) else None
+        return None if self._store else Path(self.root)
+
+    @property
+    def lasting_filesystem(self) -> pafs.FileSystem:
+        """For libraries that use a file system without this class: one that goes on asking by itself for a while."""
+        return open_s3(self.uri, lasting=True)[0] if self._store else self.filesystem
 
     def path(self, *parts: str) -> str:
         """A path that `self.filesystem` understands."""
@@ -64,21 +73,24 @@ class Storage:
 
     def below(self, *parts: str) -> "Storage":
         """The Storage of a sub-folder; the query of the URI is kept."""
-        return Storage(join(self.uri, *parts))
+        return Storage(join(self.uri, *parts), self._patience)
 
     def entries(self, folder: str = "", recursive: bool = False) -> list[Entry]:
         """What lies below `folder`, sorted by path; empty if there is none. Files written aside are hidden."""
-        start = self.path(folder)
-        with explained(self.uri, "list"):
-            found = self.filesystem.get_file_info(pafs.FileSelector(start, recursive=recursive, allow_not_found=True))
+
+        def find() -> list[pafs.FileInfo]:
+            selector = pafs.FileSelector(self.path(folder), recursive=recursive, allow_not_found=True)
+            found: list[pafs.FileInfo] = self.filesystem.get_file_info(selector)
             bucket = self.root.split("/")[0]
             if not found and bucket and self.filesystem.get_file_info(bucket).type == pafs.FileType.NotFound:
                 raise FileNotFoundError("no such bucket")
+            return found
+
         listed = [
             Entry(info.path[len(self.root) :].lstrip("/"), info.size or 0, info.type == pafs.FileType.Directory)
-            for info in found
+            for info in self._ask("list", "", find)
         ]
-        visible = (entry for entry in listed if _ASIDE not in entry.path)
+        visible = (entry for entry in listed if ASIDE not in entry.path)
         return sorted(visible, key=lambda entry: entry.path)
 
     def files(self, suffixes: Collection[str]) -> list[str]:
@@ -88,82 +100,111 @@ class Storage:
 
     def exists(self, path: str = "") -> bool:
         """Whether there is a file or folder at `path`."""
-        with explained(join(self.uri, path), "look for"):
-            return bool(self.filesystem.get_file_info(self.path(path)).type != pafs.FileType.NotFound)
+        return bool(self._ask("look for", path, lambda: self._kind(path)) != pafs.FileType.NotFound)
 
     def is_file(self, path: str) -> bool:
         """Whether `path` is a file."""
-        with explained(join(self.uri, path), "look for"):
-            return bool(self.filesystem.get_file_info(self.path(path)).type == pafs.FileType.File)
+        return bool(self._ask("look for", path, lambda: self._kind(path)) == pafs.FileType.File)
 
     def read(self, path: str) -> bytes:
         """A file's bytes."""
-        with explained(join(self.uri, path), "read"), self.filesystem.open_input_stream(self.path(path)) as stream:
-            return bytes(stream.read())
+
+        def read() -> bytes:
+            with self.filesystem.open_input_stream(self.path(path)) as stream:
+                return bytes(stream.read())
+
+        return self._ask("read", path, read)
+
+    def load(self, path: str, parse: Callable[[pa.NativeFile], T]) -> T:
+        """What `parse` makes of a file that it may read from any place; called again if the store fails meanwhile.
+
+        Errors of `parse` itself, which say that the file is damaged, stay what they are.
+        """
+
+        def load() -> T:
+            with self.filesystem.open_input_file(self.path(path)) as file:
+                try:
+                    return parse(file)
+                except (OSError, pa.ArrowException) as error:
+                    if is_the_stores(error):
+                        raise
+                    raise _Damaged(error) from None
+
+        try:
+            return self._ask("read", path, load)
+        except _Damaged as damaged:
+            raise damaged.error from None
 
     def write(self, path: str, data: bytes | pa.Buffer) -> None:
         """Write a file so that a reader sees the old one or the whole new one."""
-        with explained(join(self.uri, path), "write"):
+
+        def write() -> None:
             if self.local_root is None:
                 with self.filesystem.open_output_stream(self.path(path)) as stream:
                     stream.write(data)
                 return
-            with _written_aside(self.local_root / path) as file:
+            with written_aside(self.local_root / path) as file:
                 file.write(data)
+
+        self._ask("write", path, write)
 
     def put_file(self, local: Path, path: str) -> None:
         """Copy a local file to `path` so that a reader sees what was there or the whole new one, whatever happens."""
-        with explained(join(self.uri, path), "write"), local.open("rb") as source:
-            if self.local_root is not None:
-                with _written_aside(self.local_root / path) as file:
+
+        def put() -> None:
+            with local.open("rb") as source:
+                if self.local_root is None:
+                    self._put_aside(source, path)
+                    return
+                with written_aside(self.local_root / path) as file:
                     shutil.copyfileobj(source, file, _PIECE)
-                return
-            # An upload cannot be given up: its stream completes it on closing, even after an error or Ctrl-C.
-            target = PurePosixPath(self.path(path))
-            aside = str(target.with_name(f"{_ASIDE}{uuid.uuid4().hex}"))
-            try:
-                with self.filesystem.open_output_stream(aside) as stream:
-                    shutil.copyfileobj(source, stream, _PIECE)
-                self.filesystem.move(aside, str(target))
-            except BaseException:
-                with contextlib.suppress(OSError):
-                    self.filesystem.delete_file(aside)
-                raise
+
+        self._ask("write", path, put)
 
     def delete(self, path: str) -> None:
         """Delete a file or a folder with all in it; nothing happens if there is none."""
-        with explained(join(self.uri, path), "delete"):
-            kind = self.filesystem.get_file_info(self.path(path)).type
-            if kind == pafs.FileType.Directory:
-                self.filesystem.delete_dir(self.path(path))
-            elif kind == pafs.FileType.File:
-                self.filesystem.delete_file(self.path(path))
+
+        def delete() -> None:
+            kind = self._kind(path)
+            try:
+                if kind == pafs.FileType.Directory:
+                    self.filesystem.delete_dir(self.path(path))
+                elif kind == pafs.FileType.File:
+                    self.filesystem.delete_file(self.path(path))
+            except OSError:
+                # Arrow writes a marker of the folder above afterwards, which a full store refuses.
+                if self.local_root is not None or self._kind(path) != pafs.FileType.NotFound:
+                    raise
+
+        self._ask("delete", path, delete)
 
     def publish(self, folder: Path, path: str, marker: str) -> None:
         """Copy a local folder to `path` as one: a reader who looks for `marker` sees all of it or nothing.
 
         Replaces what was there. Folders are renamed into place; object stores get `marker` last.
         """
-        with explained(join(self.uri, path), "write"):
-            if self.local_root is not None:
-                _publish_locally(folder, self.local_root / path)
-                return
-            self.delete(path)
-            for file in sorted(file for file in folder.rglob("*") if file.is_file() and file != folder / marker):
-                target = self.path(path, file.relative_to(folder).as_posix())
-                with file.open("rb") as source, self.filesystem.open_output_stream(target) as stream:
-                    shutil.copyfileobj(source, stream, _PIECE)
-            if (folder / marker).is_file():
-                self.put_file(folder / marker, f"{path}/{marker}" if path else marker)
+        if self.local_root is not None:
+            with explained(join(self.uri, path), "write"):
+                publish_locally(folder, self.local_root / path)
+            return
+        self.delete(path)
+        for file in sorted(file for file in folder.rglob("*") if file.is_file() and file != folder / marker):
+            self._ask("write", path, partial(self._upload, file, self.path(path, file.relative_to(folder).as_posix())))
+        if (folder / marker).is_file():
+            self.put_file(folder / marker, f"{path}/{marker}" if path else marker)
 
     def fetch(self, path: str, folder: Path) -> Path:
         """Copy everything below `path` into a local folder and return it (as it is if it is local already)."""
         if self.local_root is not None and (self.local_root / path).is_dir():
             return self.local_root / path
-        with explained(join(self.uri, path), "read"):
+
+        def fetch() -> None:
+            folder.mkdir(parents=True, exist_ok=True)
             pafs.copy_files(
                 self.path(path), str(folder), source_filesystem=self.filesystem, destination_filesystem=_LOCAL
             )
+
+        self._ask("read", path, fetch)
         return folder
 
     def fetch_file(self, path: str, folder: Path) -> Path:
@@ -171,28 +212,44 @@ class Storage:
         if self.local_root is not None:
             return self.local_root / path
         target = folder / Path(path).name
-        with (
-            explained(join(self.uri, path), "read"),
-            self.filesystem.open_input_stream(self.path(path)) as source,
-            target.open("wb") as file,
-        ):
-            shutil.copyfileobj(source, file, _PIECE)
+
+        def fetch() -> None:
+            with self.filesystem.open_input_stream(self.path(path)) as source, target.open("wb") as file:
+                shutil.copyfileobj(source, file, _PIECE)
+
+        self._ask("read", path, fetch)
         return target
 
     def clear_aside(self) -> None:
-        """Remove what killed processes left half-written directly below this folder.
+        """Remove what killed processes left half-written directly below this folder more than an hour ago."""
+        if self.local_root is not None and self.local_root.is_dir():
+            with explained(self.uri, "clear"):
+                clear_aside(self.local_root)
 
-        What changed within the last hour stays: another process may be writing it at this moment.
-        """
-        if self.local_root is None or not self.local_root.is_dir():
-            return
-        with explained(self.uri, "clear"):
-            for leftover in self.local_root.glob(f"{_ASIDE}*"):
-                # A live writer may rename or finish it between any two of these calls.
-                with contextlib.suppress(FileNotFoundError):
-                    changed = max(path.stat().st_mtime for path in (leftover, *leftover.rglob("*")))
-                    if time.time() - changed > _ASIDE_SECONDS:
-                        shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+    def _ask(self, doing: str, path: str, action: Callable[[], T]) -> T:
+        """Do something, again if an object store fails in a way that passes. Raises StorageError."""
+        with explained(join(self.uri, path), doing):
+            return patiently(self._store, action, self._patience) if self._store else action()
+
+    def _kind(self, path: str) -> pafs.FileType:
+        return self.filesystem.get_file_info(self.path(path)).type
+
+    def _upload(self, local: Path, target: str) -> None:
+        with local.open("rb") as source, self.filesystem.open_output_stream(target) as stream:
+            shutil.copyfileobj(source, stream, _PIECE)
+
+    def _put_aside(self, source: BinaryIO, path: str) -> None:
+        """An upload cannot be given up: its stream completes it on closing, even after an error or Ctrl-C."""
+        target = PurePosixPath(self.path(path))
+        aside = str(target.with_name(f"{ASIDE}{uuid.uuid4().hex}"))
+        try:
+            with self.filesystem.open_output_stream(aside) as stream:
+                shutil.copyfileobj(source, stream, _PIECE)
+            self.filesystem.move(aside, str(target))
+        except BaseException:
+            with contextlib.suppress(OSError):
+                self.filesystem.delete_file(aside)
+            raise
 
 
 def join(uri: str, *parts: str) -> str:
@@ -225,72 +282,20 @@ def explained(uri: str, doing: str) -> Iterator[None]:
         raise StorageError(f"cannot {doing} {uri}: {advice(error)}") from error
 
 
+class _Damaged(Exception):
+    """What `parse` raised of its own, on its way past those who ask again."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(error)
+        self.error = error
+
+
 _LOCAL = pafs.LocalFileSystem()
 
 
-def _open(uri: str) -> tuple[pafs.FileSystem, str]:
+def _open(uri: str) -> tuple[pafs.FileSystem, str, str]:
+    """File system, path in it and the store's name, which folders lack."""
     if "://" not in uri:
-        return _LOCAL, os.path.abspath(os.path.expanduser(uri))
+        return _LOCAL, os.path.abspath(os.path.expanduser(uri)), ""
     parts = urlsplit(uri)
-    if parts.scheme == "file":
-        return _LOCAL, parts.path
-    if parts.scheme != "s3":
-        raise StorageError(f"cannot use {uri}: give a folder or s3://bucket/prefix")
-    if not parts.netloc:
-        raise StorageError(f"cannot use {uri}: the bucket's name is missing (s3://bucket/prefix)")
-    query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    if endpoint and "endpoint_override" not in query:
-        scheme, colon, address = endpoint.rstrip("/").partition("://")
-        if not colon:
-            raise StorageError(f"AWS_ENDPOINT_URL_S3={endpoint} must begin with http:// or https://")
-        query["scheme"], query["endpoint_override"] = scheme, address
-    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
-    if region is None and "endpoint_override" in query:
-        region = "us-east-1"
-    try:
-        filesystem = pafs.S3FileSystem(
-            region=query.pop("region", region),
-            connect_timeout=10,
-            request_timeout=60,
-            retry_strategy=pafs.AwsStandardS3RetryStrategy(max_attempts=8),
-            **query,
-        )
-    except (OSError, TypeError, pa.ArrowException) as error:
-        raise StorageError(f"cannot open {uri}: {advice(error)}") from error
-    return filesystem, f"{parts.netloc}{parts.path}".rstrip("/")
-
-
-@contextlib.contextmanager
-def _written_aside(target: Path) -> Iterator[BinaryIO]:
-    """A file that takes the place of `target` at the end, unless there is an error."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    aside = target.with_name(f"{_ASIDE}{uuid.uuid4().hex}")
-    try:
-        with aside.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(target)
-    finally:
-        aside.unlink(missing_ok=True)
-
-
-def _publish_locally(folder: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    aside = target.with_name(f"{_ASIDE}{uuid.uuid4().hex}")
-    try:
-        shutil.copytree(folder, aside)
-        if target.exists():
-            old = target.with_name(f"{_ASIDE}{uuid.uuid4().hex}")
-            target.rename(old)
-            try:
-                aside.rename(target)
-            except OSError:
-                os.rename(old, target)
-                raise
-            shutil.rmtree(old, ignore_errors=True)
-        else:
-            aside.rename(target)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+    return (_LOCAL, parts.path, "") if parts.scheme == "file" else open_s3(uri)

@@ -11,11 +11,10 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from raytalk.errors import RaytalkError
+from raytalk.faces.containers import open_video
 from raytalk.faces.track import Track
 from serve.errors import Problem, TooLarge, Unprocessable, WrongMediaType
 
-_DEMUXERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi"
-"""Others follow names of further files or hosts (playlists), or are no videos of cameras."""
 _FASTEST = 240
 """frames per second, at most"""
 _PATIENCE = 20.0
@@ -32,7 +31,7 @@ def check_video(path: Path, label: str, most_pixels: int, most_seconds: float) -
     if not _looks_like_video(path):
         raise _not_a_video(label, "it cannot be read")
     try:
-        with av.open(str(path), options={"format_whitelist": _DEMUXERS}, metadata_errors="ignore") as container:
+        with open_video(path) as container:
             _check(container, label, most_pixels, most_seconds)
     except Problem:
         raise

@@ -14,11 +14,14 @@ from raytalk.errors import StorageError
 from serve.errors import Problem, Unavailable
 from serve.parts import FaceFound, Landmarks, PersonKey, PictureFormat, Rendered
 from serve.records.record import Avatar, Change, Film, Job, JobKind
+from serve.shortcut import Shortcut
 
 _ANSWER_S = 20.0
 """longer than any answer takes that is not a long poll"""
 _POLL_S = 4.0
 """longest poll: a desk that is to end cleanly waits for those under way, and is killed after ten seconds"""
+_BUSY = 2
+"""pictures on their way to each known replica before another is looked for"""
 _NO_ANSWER = (ray.exceptions.RayError, BackPressureError, DeploymentUnavailableError, grpc.RpcError)
 
 
@@ -130,10 +133,13 @@ class FacesOverHandle:
     """`serve.front.backend.Faces`."""
 
     def __init__(self, handle: DeploymentHandle[Any]) -> None:
-        self._handle = direct(handle)
+        self._handle, self._shortcut = direct(handle), Shortcut(_BUSY)
 
     async def landmarks(self, image: bytes, near: tuple[float, float, float, float] | None = None) -> FaceFound:
-        return cast(FaceFound, await answered(self._handle.landmarks.remote(image, near), "faces"))
+        async def through_serve() -> FaceFound:
+            return cast(FaceFound, await answered(self._handle.landmarks.remote(image, near), "faces"))
+
+        return await self._shortcut.ask("", "landmarks", (image, near), _ANSWER_S, through_serve)
 
     async def ready(self) -> bool:
         return bool(await answered(self._handle.ready.remote(), "faces"))
@@ -143,11 +149,15 @@ class RendererOverHandle:
     """`serve.front.backend.Renderer`. Who is in the memory of a replica is rendered there, as long as it has time."""
 
     def __init__(self, handle: DeploymentHandle[Any]) -> None:
-        self._handle = direct(handle)
+        self._handle, self._shortcut = direct(handle), Shortcut()
 
     async def render(self, key: PersonKey, landmarks: Landmarks, format: PictureFormat, quality: int) -> Rendered:
-        call = self._of(key).render.remote(key, landmarks, format, quality)
-        return cast(Rendered, await answered(call, "renderer"))
+        arguments = key, landmarks, format, quality
+
+        async def through_serve() -> Rendered:
+            return cast(Rendered, await answered(self._of(key).render.remote(*arguments), "renderer"))
+
+        return await self._shortcut.ask(key.id, "render", arguments, _ANSWER_S, through_serve)
 
     async def face(self, key: PersonKey) -> AvatarFace:
         return cast(AvatarFace, await answered(self._of(key).face.remote(key), "renderer"))

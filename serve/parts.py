@@ -31,6 +31,8 @@ class FaceFound:
     height: int
     box: tuple[float, float, float, float] | None = None
     """left, top, right, bottom of the face in its pixels: where to look first in the next picture of a live stream"""
+    replica: str = ""
+    """whose answer it is: see `serve.shortcut`"""
 
 
 @dataclass(frozen=True)
@@ -44,3 +46,5 @@ class Rendered:
     render_ms: float
     encode_ms: float
     """JPEG or PNG, mark and signature"""
+    replica: str = ""
+    """whose answer it is: see `serve.shortcut`"""

@@ -46,7 +46,7 @@ class WorkSettings(Settings):
     tries: int = pydantic.Field(3, ge=1)
     """how often a job is begun before it counts as failed"""
     delete_material: bool = False
-    """delete photographs and videos of a person once the avatar is learned"""
+    """delete photographs and videos of a person once the avatar is learned, and what drove a film once that is done"""
     preview_steps: int = pydantic.Field(50, ge=1)
     """steps of learning between two preview pictures"""
 
@@ -61,6 +61,8 @@ class RenderSettings(Settings):
     batch_size: int = pydantic.Field(16, ge=1)
     """frames rendered together at most"""
     jpeg_quality: int = pydantic.Field(90, ge=30, le=100)
+    encoders: int = pydantic.Field(-1, ge=-1)
+    """processes beside each renderer that encode and sign pictures; 0: its own threads; -1: three on a GPU, else 0"""
     visible_mark: bool = False
     """draw a small mark "AI" into a corner of everything generated"""
 

@@ -16,7 +16,7 @@ import psutil
 import requests
 import yaml
 
-_START_S = 240.0
+_START_S = 480.0
 _STOP_S = 60.0
 
 
@@ -51,10 +51,10 @@ class RealService:
 
 
 @contextlib.contextmanager
-def real_service(folder: Path, args: dict[str, Any]) -> Iterator[RealService]:
-    """args: of `serve.settings.ServiceSettings`; storage is made below folder if they name none."""
+def real_service(folder: Path, args: dict[str, Any], port: int = 0) -> Iterator[RealService]:
+    """args: of `serve.settings.ServiceSettings`; storage is made below folder if they name none. port: 0 for any."""
     folder.mkdir(parents=True, exist_ok=True)
-    with socket.create_server(("127.0.0.1", 0)) as place:
+    with socket.create_server(("127.0.0.1", port)) as place:
         port = place.getsockname()[1]
     application = {
         "name": "raytalk",

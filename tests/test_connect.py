@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from raytalk.connect import StorageEnvironment, connect, storage_environment, without_core_noise
+from raytalk.connect import StorageEnvironment, cluster_named, connect, storage_environment, without_core_noise
+from raytalk.storage_patience import Outages
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -96,3 +97,26 @@ def test_a_cluster_is_joined_by_its_address(monkeypatch: pytest.MonkeyPatch, nam
     monkeypatch.setenv("RAY_ADDRESS", named)
     assert connect()
     assert [given["address"] for given in asked] == [named or "auto"]
+
+
+def test_a_worker_lets_the_driver_say_what_its_storage_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    outages = Outages()
+    monkeypatch.setattr("raytalk.connect.OUTAGES", outages)
+    lines: list[str] = []
+    storage_environment().apply()
+    assert not lines
+    assert outages.knows("s3://bucket"), "the driver has seen to it"
+    storage_environment(lines.append).apply()
+    outages.failed("s3://bucket", OSError("SLOW_DOWN"), until=0)
+    outages.answered("s3://bucket")
+    assert ["s3://bucket" in line for line in lines] == [True, True]
+
+
+def test_which_cluster_would_be_joined(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("raytalk.connect._cluster_here", lambda: "10.0.0.2:6379")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    assert cluster_named() == "10.0.0.2:6379"
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.9:6379")
+    assert cluster_named() == "10.0.0.9:6379"
+    monkeypatch.setenv("RAY_ADDRESS", "local")
+    assert cluster_named() is None

@@ -134,7 +134,7 @@ class RandomContent(nn.Module):
     def forward(self, images: Tensor) -> list[Tensor]:
         x, taps = images * self.scale, []
         for convolution in self.convolutions:
-            x = torch.relu(convolution(x))
+            x = torch.relu(convolution(x.to(convolution.weight.dtype)))
             taps.append(x)
             x = nn.functional.avg_pool2d(x, 2)
         return taps

@@ -77,6 +77,10 @@ class ToyStore(Store):
         self._fail("delete_material", id)
         super().delete_material(id)
 
+    def delete_film_driver(self, id: str) -> None:
+        self._fail("delete_film_driver", id)
+        super().delete_film_driver(id)
+
     def claimant(self) -> str:
         self._fail("claimant")
         return super().claimant()

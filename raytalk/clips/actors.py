@@ -3,6 +3,7 @@
 A chunk becomes one Parquet file. It travels as JSON; what became of it comes back as a list of `Outcome`.
 """
 
+import contextlib
 import hashlib
 import json
 import socket
@@ -106,6 +107,10 @@ class ActorPool:
         import ray.data
         from ray.exceptions import RayError
 
+        from raytalk.console import console
+
+        stack = contextlib.ExitStack()
+        environment = storage_environment(stack.enter_context(console()).say_once)
         dataset = ray.data.from_items(
             [{"chunk": chunk} for chunk in chunks], override_num_blocks=min(len(chunks), _MOST_BLOCKS)
         ).map_batches(
@@ -114,14 +119,15 @@ class ActorPool:
             compute=ray.data.ActorPoolStrategy(size=min(self.size, len(chunks))),
             num_cpus=self._cpus,
             num_gpus=self._gpus or None,
-            fn_constructor_kwargs={**arguments, "environment": storage_environment()},
+            fn_constructor_kwargs={**arguments, "environment": environment},
         )
         try:
-            with without_core_noise():
+            with stack, without_core_noise():
                 for batch in dataset.iter_batches(batch_size=None, prefetch_batches=0):
                     for text, fatal, kind in zip(batch["outcomes"], batch["fatal"], batch["kind"], strict=True):
                         if fatal:
                             if self._ours:
+                                stack.close()
                                 # Otherwise Ray reports every task that is stopped half-way.
                                 ray.shutdown()
                             raise fatal_error(str(kind), str(fatal))

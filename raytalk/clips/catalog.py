@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from raytalk.clips.schema import Clip, Split, read_table, table_to_clips
 from raytalk.errors import ClipsError
-from raytalk.storage import Storage, explained
+from raytalk.storage import Storage
 
 _IDENTITIES = pa.schema([("video_id", pa.string()), ("person_id", pa.string()), ("detector", pa.string())])
 
@@ -81,25 +81,21 @@ def scan(storage: Storage, split: Split) -> Catalog:
 
 def read_clips(storage: Storage, path: str) -> list[Clip]:
     """All clips of one file. Raises ClipsError if it is not a file of clips."""
-    with explained(f"{storage.uri}/{path}", "read"), storage.filesystem.open_input_file(storage.path(path)) as file:
-        try:
-            return table_to_clips(read_table(file))
-        except (ClipsError, pa.ArrowException, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            # Missing columns and nulls where there must be none end here as well.
-            raise ClipsError(f"{path} is not a readable file of clips: {str(error)[:200]}") from None
+    try:
+        return storage.load(path, lambda file: table_to_clips(read_table(file)))
+    except (ClipsError, pa.ArrowException, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        # Missing columns and nulls where there must be none end here as well.
+        raise ClipsError(f"{path} is not a readable file of clips: {str(error)[:200]}") from None
 
 
 def _identities(storage: Storage, path: str) -> pa.Table | str:
     if not storage.is_file(path):
         return "not a file"
-    with explained(f"{storage.uri}/{path}", "read"), storage.filesystem.open_input_file(storage.path(path)) as file:
-        try:
-            table = pq.read_table(file, columns=_IDENTITIES.names).select(_IDENTITIES.names)
-        except (OSError, pa.ArrowException, KeyError, ValueError) as error:
-            reason = " ".join(str(error).split())[:200]
-            if isinstance(error, OSError) and not any(word in reason.lower() for word in ("thrift", "parquet", "page")):
-                raise  # not damage: the store did not give the bytes
-            return reason
+    names = _IDENTITIES.names
+    try:
+        table = storage.load(path, lambda file: pq.read_table(file, columns=names).select(names))
+    except (OSError, pa.ArrowException, KeyError, ValueError) as error:
+        return " ".join(str(error).split())[:200]
     text = (pa.types.is_string, pa.types.is_large_string)
     other = [field.name for field in table.schema if not any(test(field.type) for test in text)]
     if other:

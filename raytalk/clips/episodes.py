@@ -119,7 +119,7 @@ def draw_window(
 
     A broken frame is left out; a clip with fewer than two good frames, or in a broken file, is replaced by another of
     the same window, so that numbers stay right. Each fault is named through `say`. Raises ClipsError if no clip of
-    the window can be used.
+    the window can be used, and StorageError if the store does not give what is there.
     """
     window = plan.window(index)
     clips: list[Clip | None] = []
@@ -127,6 +127,9 @@ def draw_window(
         try:
             found: list[Clip | None] = [*read_clips(storage, path)]
         except (ClipsError, StorageError) as error:
+            # A store that fails says nothing about the clips: leaving them out would train on others unnoticed.
+            if isinstance(error, StorageError) and not isinstance(error.__cause__, FileNotFoundError):
+                raise
             say(f"left out: {error}")
             found = []
         clips += (found + [None] * expected)[:expected]

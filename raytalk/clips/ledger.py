@@ -1,6 +1,5 @@
 """What a clips folder holds already: the clips written, and the material rejected with its reason."""
 
-import io
 import uuid
 from collections.abc import Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +13,7 @@ import pyarrow.parquet as pq
 
 from raytalk.clips.schema import REJECTED_SCHEMA, SPLITS, Split, write_table
 from raytalk.errors import ClipsError
-from raytalk.storage import Storage, explained, join
+from raytalk.storage import Storage
 
 REJECTED = "rejected"
 
@@ -81,8 +80,7 @@ def drop_doubled(storage: Storage, ledger: Ledger) -> Ledger:
         if first.setdefault(clip.clip_id, clip.file) != clip.file:
             doubled.setdefault(clip.file, set()).add(clip.clip_id)
     for file, ids in doubled.items():
-        with explained(storage.uri, "read"), storage.filesystem.open_input_file(storage.path(file)) as stream:
-            table = pq.read_table(stream)
+        table = storage.load(file, pq.read_table)
         kept = table.filter(pa.array([clip_id not in ids for clip_id in table.column("clip_id").to_pylist()]))
         if kept.num_rows:
             write_table(storage, file, kept)
@@ -111,8 +109,7 @@ def resolution_of(storage: Storage, ledger: Ledger) -> int | None:
     if not ledger.clips:
         return None
     file = ledger.clips[0].file
-    with explained(storage.uri, "read"), storage.filesystem.open_input_file(storage.path(file)) as stream:
-        batch = next(pq.ParquetFile(stream).iter_batches(batch_size=1, columns=["frames"]))
+    batch = storage.load(file, lambda stream: next(pq.ParquetFile(stream).iter_batches(1, columns=["frames"])))
     picture = cv2.imdecode(np.frombuffer(batch.column("frames")[0].as_py()[0], np.uint8), cv2.IMREAD_COLOR)
     if picture is None:
         raise ClipsError(f"{file} in {storage.uri} holds a damaged picture: delete the file and run again")
@@ -137,18 +134,8 @@ def _tables(
 
 def _table(storage: Storage, file: str, columns: Sequence[str]) -> Any:
     """A pa.Table, or a str that says why the file is damaged."""
-    with explained(join(storage.uri, file), "read"):
-        stream = storage.filesystem.open_input_file(storage.path(file))
-    with stream:
-        try:
-            return pq.read_table(stream, columns=list(columns))
-        except _DAMAGED as error:
-            return _why(error)
-        except OSError:
-            # Damaged content, or a failing disk or network: reading the bytes alone tells.
-            data = storage.read(file)
     try:
-        return pq.read_table(io.BytesIO(data), columns=list(columns))
+        return storage.load(file, lambda stream: pq.read_table(stream, columns=list(columns)))
     except (OSError, *_DAMAGED) as error:
         return _why(error)
 

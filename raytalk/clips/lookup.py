@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 from raytalk.clips.catalog import read_clips
 from raytalk.clips.schema import SPLITS, Clip
 from raytalk.errors import ClipsError
-from raytalk.storage import Storage, explained, join
+from raytalk.storage import Storage
 
 
 def find_clip(storage: Storage, clip_id: str) -> Clip:
@@ -32,10 +32,9 @@ def find_clip(storage: Storage, clip_id: str) -> Clip:
 
 
 def _ids(storage: Storage, path: str) -> list[str]:
-    with explained(join(storage.uri, path), "read"):
-        try:
-            with storage.filesystem.open_input_file(storage.path(path)) as file:
-                return [str(value) for value in pq.read_table(file, columns=["clip_id"])["clip_id"].to_pylist()]
-        except (pa.ArrowInvalid, KeyError):
-            # Not a file of clips; the one that is wanted may lie beside it.
-            return []
+    try:
+        table = storage.load(path, lambda file: pq.read_table(file, columns=["clip_id"]))
+        return [str(value) for value in table["clip_id"].to_pylist()]
+    except (OSError, pa.ArrowInvalid, KeyError):
+        # Not a file of clips; the one that is wanted may lie beside it.
+        return []

@@ -116,7 +116,7 @@ def _make(settings: FinetuneSettings, output: str, lines: Console, work: list[Ro
     each = f"{gpus:g} GPU" if gpus else f"{cpus:g} CPUs"
     print(f"{len(work)} to make, {count} at a time, each with {each}", flush=True)
     actor: Any = ray.remote(_Enroller).options(num_cpus=cpus, num_gpus=gpus)
-    arguments = settings, lines, storage_environment(), max(1, int(cpus))
+    arguments = settings, lines, storage_environment(lines.say_once), max(1, int(cpus))
 
     def give(enroller: Any, row: Row) -> Any:
         return enroller.make.remote(row, join(output, row.id))

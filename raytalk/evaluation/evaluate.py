@@ -70,9 +70,8 @@ def read_rows(output: Storage, trials: list[Trial]) -> pd.DataFrame:
     """All rows of these trials. Raises StorageError."""
     tables = []
     for trial in trials:
-        place = join(output.uri, trial.path)
-        with explained(place, "read"), output.filesystem.open_input_file(output.path(trial.path)) as file:
-            tables.append(pq.read_table(file).replace_schema_metadata(None))
+        with explained(join(output.uri, trial.path), "read"):
+            tables.append(output.load(trial.path, pq.read_table).replace_schema_metadata(None))
     return pa.concat_tables(tables).to_pandas() if tables else pd.DataFrame()
 
 
@@ -81,6 +80,8 @@ def _choose(settings: EvaluateSettings) -> Choice:
     choice = choose(
         Storage(settings.clips), settings.clips_split, settings.people, needed, settings.splits, settings.seed
     )
+    for text in choice.left_out:
+        print(f"left out: {text}", flush=True)
     if choice.people < settings.people:
         short = f", and {len(choice.too_short)} more have fewer than {needed} frames" if choice.too_short else ""
         print(f"there are {choice.people} people to evaluate, not {settings.people}{short}", flush=True)
@@ -131,9 +132,8 @@ def _kept(output: Storage, trial: Trial, about: dict[str, str]) -> bool:
     if not output.is_file(trial.path):
         return False
     try:
-        with output.filesystem.open_input_file(output.path(trial.path)) as file:
-            metadata = pq.read_schema(file).metadata or {}
-    except pa.ArrowInvalid:
+        metadata = output.load(trial.path, pq.read_schema).metadata or {}
+    except (OSError, pa.ArrowInvalid):
         return False  # damaged: made again
     return all(metadata.get(key.encode()) == value.encode() for key, value in about.items())
 

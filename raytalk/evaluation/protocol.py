@@ -49,6 +49,8 @@ class Choice:
     too_short: dict[str, int]
     """people whose clips have too few frames, with the most that one has"""
     detectors: list[str]
+    left_out: list[str]
+    """files that could not be read, and why"""
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ def choose(
             f"no {split} clip in {clips.uri} has {needed} frames (most: {max(too_short.values())}), which the largest "
             f"of shots= and hold_out= need together: make clips with frames_per_clip={needed} or more, or ask for less"
         )
-    return Choice(trials, chosen, too_short, catalog.detectors)
+    return Choice(trials, chosen, too_short, catalog.detectors, catalog.left_out)
 
 
 def sit(clips: Storage, trial: Trial, resolution: int, most_shots: int, hold_out: int, seed: int) -> Sitting:
@@ -179,8 +181,9 @@ def divide(
 
 def _listed(clips: Storage, file: str) -> list[tuple[str, str, int]]:
     """Person, clip and number of frames of each row."""
-    with explained(join(clips.uri, file), "read"), clips.filesystem.open_input_file(clips.path(file)) as stream:
-        table = pq.read_table(stream, columns=["person_id", "clip_id", "landmarks"])
+    names = ["person_id", "clip_id", "landmarks"]
+    with explained(join(clips.uri, file), "read"):
+        table = clips.load(file, lambda stream: pq.read_table(stream, columns=names))
     counts = pc.list_value_length(table["landmarks"])
     people, ids = table["person_id"].to_pylist(), table["clip_id"].to_pylist()
     return [(*row[:2], row[2] or 0) for row in zip(people, ids, counts.to_pylist(), strict=True)]

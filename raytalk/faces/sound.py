@@ -10,6 +10,8 @@ from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
 
+from raytalk.faces.containers import open_video
+
 _COPIED = frozenset(["aac", "mp3"])
 """what every player takes from an MP4; anything else is encoded again"""
 _RATE = 48_000
@@ -74,9 +76,9 @@ class Sound:
 
 @contextlib.contextmanager
 def sound_of(path: str | Path | None, output: OutputContainer) -> Iterator[Sound | None]:
-    """Open the sound of a file; None for no file or one without sound. Raises what PyAV raises."""
+    """Open the sound of a file; None for no file or one without sound. Raises VideoError, and what PyAV raises."""
     if path is None:
         yield None
         return
-    with av.open(str(path), mode="r") as source:
+    with open_video(path) as source:
         yield Sound(source, source.streams.audio[0], output) if source.streams.audio else None

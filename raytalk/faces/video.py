@@ -21,6 +21,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from raytalk.errors import VideoError
+from raytalk.faces.containers import open_video, text_of
 from raytalk.faces.sound import sound_of
 
 Frame = npt.NDArray[np.uint8]
@@ -124,7 +125,7 @@ def write_video(
         _write(aside, target, frames, Fraction(fps).limit_denominator(60_000), audio_from, crf)
         aside.replace(target)
     except (av.error.FFmpegError, OSError, ValueError) as error:
-        raise VideoError(f"cannot write {target}: {_text(error)}") from error
+        raise VideoError(f"cannot write {target}: {text_of(error)}") from error
     finally:
         aside.unlink(missing_ok=True)
 
@@ -135,13 +136,13 @@ def read_image(source: str | Path | bytes) -> Frame:
     try:
         data = source if isinstance(source, bytes) else Path(source).read_bytes()
     except OSError as error:
-        raise VideoError(f"cannot read {name}: {_text(error)}") from error
+        raise VideoError(f"cannot read {name}: {text_of(error)}") from error
     if not data:
         raise VideoError(f"cannot read {name}: it is empty")
     try:
         picture = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR_RGB)
     except cv2.error as error:
-        raise VideoError(f"cannot read {name}: {_text(error)}") from None
+        raise VideoError(f"cannot read {name}: {text_of(error)}") from None
     if picture is None:
         raise VideoError(f"cannot read {name}: it is not a picture (JPEG, PNG or WebP)")
     return np.asarray(picture, dtype=np.uint8)
@@ -149,12 +150,7 @@ def read_image(source: str | Path | bytes) -> Frame:
 
 @contextlib.contextmanager
 def _opened(path: str | Path, threads: int = 0) -> Iterator[tuple[InputContainer, VideoStream]]:
-    try:
-        container = av.open(str(path), mode="r", metadata_errors="ignore")
-    except (av.error.FFmpegError, OSError, ValueError) as error:
-        empty = Path(path).is_file() and Path(path).stat().st_size == 0
-        raise VideoError(f"cannot read {path}: {'it is empty' if empty else _text(error)}") from error
-    with container:
+    with open_video(path) as container:
         if not container.streams.video:
             raise VideoError(f"cannot read {path}: it holds no video stream")
         stream = container.streams.video[0]
@@ -175,7 +171,7 @@ def _decoded(container: InputContainer, stream: VideoStream, path: str | Path) -
         except (av.error.InvalidDataError, av.error.EOFError):
             continue
         except (av.error.FFmpegError, OSError) as error:
-            raise VideoError(f"cannot read {path}: {_text(error)}") from error
+            raise VideoError(f"cannot read {path}: {text_of(error)}") from error
         for frame in frames:
             if isinstance(frame, VideoFrame):
                 yield frame
@@ -271,8 +267,3 @@ def _write(
             output.mux(stream.encode(None))
             if sound is not None:
                 sound.write(float(count / rate))
-
-
-def _text(error: Exception) -> str:
-    strerror = getattr(error, "strerror", None)
-    return " ".join(str(strerror or error).split())[:200]

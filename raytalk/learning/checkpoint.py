@@ -30,6 +30,10 @@ RELEASED = ("ema", "discriminator")
 _PARTS = ("embedder", "generator", *RELEASED, "video_embeddings")
 
 
+class DamagedCheckpoint(CheckpointError):
+    """A checkpoint that is not what was written: an older one may be whole."""
+
+
 @dataclass(frozen=True)
 class State:
     """What `state.json` holds beside the sizes of the files."""
@@ -96,15 +100,20 @@ def names(checkpoints: Storage) -> list[str]:
     return sorted(name for name in found if name.startswith("episodes-"))
 
 
-def latest(run: Storage) -> tuple[Storage | None, list[str]]:
+def latest(run: Storage, damaged: Mapping[str, str] | None = None) -> tuple[Storage | None, list[str]]:
     """The newest complete checkpoint of a run, None if there is none yet, and what was wrong with newer ones.
 
-    Raises CheckpointError if there are whole ones and none can be used: a run must not start over on top of them.
+    damaged: checkpoints whose files turned out not to be what was written, by their URI, and why. Raises
+    CheckpointError if there are whole ones and none can be used: a run must not start over on top of them.
     """
     checkpoints = run.below(FOLDER)
+    known = damaged or {}
     refused = []
     for name in reversed(names(checkpoints)):
         place = checkpoints.below(name)
+        if place.uri in known:
+            refused.append(known[place.uri])
+            continue
         try:
             read_state(place)
         except CheckpointError as error:
@@ -131,7 +140,7 @@ def read_state(place: Storage) -> State:
     """`state.json` of one checkpoint. Raises CheckpointError if it is missing, of another format or not complete."""
     sizes = {entry.path: entry.size for entry in place.entries() if not entry.is_folder}
     if MARKER not in sizes:
-        raise CheckpointError(f"{place.uri} is not a complete checkpoint: {MARKER} is missing")
+        raise DamagedCheckpoint(f"{place.uri} is not a complete checkpoint: {MARKER} is missing")
     try:
         loaded = json.loads(place.read(MARKER))
         version = loaded.get("format")
@@ -143,10 +152,10 @@ def read_state(place: Storage) -> State:
         state = State(**loaded)
         expected = dict(state.files.items())
     except (ValueError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{place.uri}/{MARKER} cannot be read: {error}") from None
+        raise DamagedCheckpoint(f"{place.uri}/{MARKER} cannot be read: {error}") from None
     for name, size in expected.items():
         if sizes.get(name) != size:
-            raise CheckpointError(
+            raise DamagedCheckpoint(
                 f"{place.uri} is not complete: {name} has {sizes.get(name, 0)} bytes instead of {size}"
             )
     return state
@@ -179,7 +188,7 @@ def load(place: Storage, learner: MetaLearner, weights_only: bool = False) -> St
             try:
                 optimizer = torch.load(folder / "optimizer.pt", map_location="cpu", weights_only=True)
             except Exception as error:  # noqa: BLE001 - damage makes the unpickler raise nearly anything
-                raise CheckpointError(f"{place.uri}/optimizer.pt cannot be read: {error}") from None
+                raise DamagedCheckpoint(f"{place.uri}/optimizer.pt cannot be read: {error}") from None
     modules = {
         "embedder": learner.talker.embedder,
         "generator": learner.talker.generator,
@@ -227,7 +236,7 @@ def _compare_networks(uri: str, file: Path, here: NetworkSettings) -> None:
         if not isinstance(there, dict):
             raise TypeError("networks are missing")
     except (OSError, yaml.YAMLError, KeyError, TypeError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{uri}/config.yaml cannot be read: {error}") from None
+        raise DamagedCheckpoint(f"{uri}/config.yaml cannot be read: {error}") from None
     for key, value in here.model_dump(mode="json").items():
         if there.get(key) != value:
             raise CheckpointError(
@@ -240,7 +249,7 @@ def load_part(uri: str, file: Path) -> dict[str, Tensor]:
     try:
         return load_file(file)
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{uri}/{file.name} cannot be read: {error}") from None
+        raise DamagedCheckpoint(f"{uri}/{file.name} cannot be read: {error}") from None
 
 
 def compare_tensors(what: str, there: Mapping[str, Tensor], here: Mapping[str, Tensor]) -> None:

@@ -3,6 +3,8 @@
 import queue
 import tempfile
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -18,10 +20,11 @@ class CheckpointWriter:
     An error is raised at the next call.
     """
 
-    def __init__(self, run: Storage, keep: int) -> None:
-        self.storage, self.keep = run.below(FOLDER), keep
+    def __init__(self, run: Storage, keep: int, published: Callable[[float], None] = lambda _: None) -> None:
+        """published: told of each checkpoint that is there, and how many seconds it took from `save` on."""
+        self.storage, self.keep, self.published = run.below(FOLDER), keep, published
         self.storage.clear_aside()
-        self._queue: queue.Queue[Snapshot | None] = queue.Queue(maxsize=1)
+        self._queue: queue.Queue[tuple[Snapshot, float] | None] = queue.Queue(maxsize=1)
         self._error: Exception | None = None
         self._thread = threading.Thread(target=self._work, name="checkpoints", daemon=True)
         self._thread.start()
@@ -29,7 +32,7 @@ class CheckpointWriter:
     def save(self, snapshot: Snapshot) -> None:
         """Hand over a snapshot; waits only while two before it are still to be written."""
         self.raise_error()
-        self._queue.put(snapshot)
+        self._queue.put((snapshot, time.monotonic()))
 
     def close(self) -> None:
         """Wait until everything handed over is published."""
@@ -43,11 +46,13 @@ class CheckpointWriter:
             raise self._error
 
     def _work(self) -> None:
-        while (snapshot := self._queue.get()) is not None:
+        while (handed_over := self._queue.get()) is not None:
             if self._error is not None:
                 continue
+            snapshot, since = handed_over
             try:
                 self._publish(snapshot)
+                self.published(time.monotonic() - since)
             except Exception as error:  # noqa: BLE001 - raised again in the training thread
                 self._error = error
 

@@ -5,7 +5,7 @@ the last checkpoint's episode. No torch here: every process that draws would hav
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import pairwise
@@ -16,20 +16,25 @@ import numpy.typing as npt
 import pyarrow as pa
 import ray
 import ray.data
+import ray.train
 from ray.data._internal.execution.execution_callback import ExecutionCallback
 from ray.data.block import Block, BlockMetadata
 
 from raytalk.clips.catalog import Catalog
-from raytalk.clips.episodes import Plan, draw_window
+from raytalk.clips.episodes import Episode, Plan, draw_window
 from raytalk.connect import StorageEnvironment
 from raytalk.console import Console
+from raytalk.learning.dealing import Dealing, shares, to_row
 from raytalk.learning.settings import DataSettings
 from raytalk.storage import Storage
 
 Columns = dict[str, npt.NDArray[Any]]
 
-_EPISODES_PER_BLOCK, _BYTES_PER_BLOCK = 8, 8 << 20
-"""at least, in a power of two of episodes, but no more episodes than a small task has"""
+_EPISODES_PER_ROW, _BYTES_PER_ROW = 8, 8 << 20
+"""at least one of them, where a few steps have that many; a row is a rank's share of one or more steps"""
+_MOST_EPISODES_PER_ROW = 64
+_BYTES_PER_CHUNK = 64 << 20
+"""at most, for all ranks, where it is more than a step: a task holds it until all of it is drawn"""
 _EPISODES_PER_TASK, _BYTES_PER_TASK = 64, 256 << 20
 """at least; at most, which is for long runs of small pictures: every task costs the scheduler the same"""
 _TASKS = 2000
@@ -71,26 +76,55 @@ class Feed:
         return cls(catalog.uri, plan, rows, data.shots, resolution, console, environment, data.pupils)
 
 
-def rest_of_run(feed: Feed, shown: int, episodes: int, batch_size: int, cpus_per_task: float) -> ray.data.Dataset:
+class ByRank(ray.train.DataConfig):
+    """Gives every Ray Train worker its share of each step, whatever their number is after a start or restart."""
+
+    def __init__(
+        self, build: Callable[[int], ray.data.Dataset], limits: ray.data.ExecutionResources | None = None
+    ) -> None:
+        """build: the dataset for so many ranks. limits: the most that drawing may take."""
+        super().__init__(
+            execution_options=ray.data.ExecutionOptions(preserve_order=True, resource_limits=limits),
+        )
+        self.build = build
+
+    def configure(
+        self, datasets: dict[str, ray.data.Dataset], world_size: int, *_: Any, **__: Any
+    ) -> list[dict[str, ray.data.DataIterator]]:
+        """Ray Train calls this with a stand-in for each dataset: what it is follows from the number of ranks alone."""
+        [name] = datasets
+        dataset = self.build(world_size)
+        dataset.context.execution_options = self._resolve_execution_options(name)
+        return [{name: share} for share in dataset.streaming_split(world_size, equal=True)]
+
+
+def stand_in() -> ray.data.Dataset:
+    """What the trainer is given in place of the dataset that `ByRank` builds."""
+    return ray.data.range(1)
+
+
+def rest_of_run(
+    feed: Feed, shown: int, episodes: int, batch_size: int, cpus_per_task: float, ranks: int = 1
+) -> ray.data.Dataset:
     """What a run of so many episodes has not `shown` yet, in whole batches on every rank: some more than asked for."""
-    return training_dataset(feed, shown, episodes + 2 * batch_size, cpus_per_task)
+    return training_dataset(feed, shown, episodes + 2 * batch_size, cpus_per_task, batch_size, ranks)
 
 
-def training_dataset(feed: Feed, start: int, stop: int, cpus_per_task: float) -> ray.data.Dataset:
-    """Episodes number `start` to at least `stop` of the run, a row each, in order.
-
-    Columns: `frames` and `drawings` [1 + K, H, W, 3] uint8, `video` int64, `number` int64 of the run, `faults` int64.
-    """
+def training_dataset(
+    feed: Feed, start: int, stop: int, cpus_per_task: float, batch_size: int = 1, ranks: int = 1
+) -> ray.data.Dataset:
+    """Episodes number `start` to at least `stop` of the run, in order; rows as `raytalk.learning.dealing` has them."""
     first, last = feed.plan.locate(start), feed.plan.locate(stop)
     per_window = feed.plan.episodes_per_epoch / feed.plan.windows_per_epoch
     per_task = max(_EPISODES_PER_TASK, min((stop - start) // _TASKS, _BYTES_PER_TASK // _bytes_per_episode(feed)))
     windows = max(1, round(per_task / per_window))
     tasks = -(-(last + 1 - first) // windows)
     dealt = ray.data.read_datasource(_Deal(tasks), override_num_blocks=tasks, num_cpus=0, concurrency=1)
-    draw = partial(_draw, ray.put(feed), range(first, last + 1), windows, start)
+    dealing = Dealing(start, batch_size, ranks, _steps_per_row(feed, batch_size, ranks))
+    draw = partial(_draw, ray.put(feed), range(first, last + 1), windows, dealing)
     dataset: ray.data.Dataset = dealt.map_batches(draw, batch_size=1, num_cpus=cpus_per_task)
-    # Else Ray Data gathers blocks of 128 MB in pieces, and every worker puts the pieces together with a copy.
-    dataset.context.target_max_block_size = _episodes_per_block(feed) * _bytes_per_episode(feed)
+    # Every row a block of its own: Ray deals blocks to ranks, the next one to whom has the fewest rows.
+    dataset.context.target_max_block_size = 1
     dataset.context.custom_execution_callback_classes = [_Paced]
     return dataset
 
@@ -144,34 +178,23 @@ def _numbers(begin: int, end: int) -> list[Block]:
     return [pa.table({"task": np.arange(begin, end)})]
 
 
-def _draw(feed: "ray.ObjectRef[Feed]", of_run: range, windows: int, start: int, batch: Columns) -> Iterator[Columns]:
-    """Blocks of the episodes of one task: so many windows of all."""
+def _draw(
+    feed: "ray.ObjectRef[Feed]", of_run: range, windows: int, dealing: Dealing, batch: Columns
+) -> Iterator[pa.Table]:
+    """The rows of one task: so many windows of all."""
     job = _fetched(feed)
-    storage, size = _storage(job.clips), _episodes_per_block(job)
-    block: list[tuple[Any, ...]] = []
     begin = int(batch["task"][0]) * windows
-    for number in of_run[begin : begin + windows]:
-        for episode in draw_window(
+    shape = 1 + job.shots, job.resolution, job.resolution, 3
+    for episodes in dealing.deal(_episodes(job, of_run[begin : begin + windows], dealing.start)):
+        yield to_row(episodes, job.videos, shape)
+
+
+def _episodes(job: Feed, windows: range, start: int) -> Iterator[Episode]:
+    storage = _storage(job.clips)
+    for number in windows:
+        yield from draw_window(
             storage, job.plan, number, job.shots, job.resolution, start, job.pupils, job.console.say_once
-        ):
-            row = (episode.frames, episode.drawings, job.videos[episode.video], episode.number, episode.faults)
-            block.append(row)
-            if len(block) == size:
-                yield _columns(block)
-                block = []
-    if block:
-        yield _columns(block)
-
-
-def _columns(rows: list[tuple[Any, ...]]) -> Columns:
-    frames, drawings, videos, numbers, faults = zip(*rows, strict=True)
-    return {
-        "frames": np.stack(frames),
-        "drawings": np.stack(drawings),
-        "video": np.array(videos, np.int64),
-        "number": np.array(numbers, np.int64),
-        "faults": np.array(faults, np.int64),
-    }
+        )
 
 
 @lru_cache(maxsize=2)
@@ -190,8 +213,10 @@ def _bytes_per_episode(feed: Feed) -> int:
     return 2 * (1 + feed.shots) * 3 * feed.resolution**2
 
 
-def _episodes_per_block(feed: Feed) -> int:
-    size = _EPISODES_PER_BLOCK
-    while size < _EPISODES_PER_TASK and size * _bytes_per_episode(feed) < _BYTES_PER_BLOCK:
-        size *= 2
-    return size
+def _steps_per_row(feed: Feed, batch_size: int, ranks: int) -> int:
+    """How many steps of a rank are one row: small pictures are moved in larger numbers."""
+    episodes = _EPISODES_PER_ROW
+    while episodes < _MOST_EPISODES_PER_ROW and episodes * _bytes_per_episode(feed) < _BYTES_PER_ROW:
+        episodes *= 2
+    at_once = _BYTES_PER_CHUNK // (batch_size * _bytes_per_episode(feed))
+    return max(1, min(episodes // max(shares(batch_size, ranks)), at_once))

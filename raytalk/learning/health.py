@@ -19,7 +19,7 @@ class Window:
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
-        self._steps = 0
+        self._steps = self._episodes = 0
 
     def add(self, metrics: Metrics) -> None:
         """Take one step's metrics; `embedding` [B, N] becomes its rms and its spread between videos."""
@@ -29,17 +29,20 @@ class Window:
         for key, value in scalars.items():
             self._sums[key] = self._sums[key] + value if key in self._sums else value.clone()
         self._steps += 1
+        self._episodes += len(embedding)
 
     def reduce(self) -> dict[str, float]:
         """The window's means over all ranks; starts the next window. The same on every rank."""
         keys = sorted(self._sums)
         flat = torch.cat([self._sums[key].reshape(-1).double() for key in keys]) / self._steps
         if dist.is_initialized():
+            # A rank counts by its episodes. Their number goes along, so that one message is enough.
+            flat = torch.cat([flat * self._episodes, flat.new_tensor([self._episodes])])
             dist.all_reduce(flat)
-            flat /= dist.get_world_size()
+            flat = flat[:-1] / flat[-1]
         sizes = [self._sums[key].numel() for key in keys]
         means = dict(zip(keys, flat.cpu().split(sizes), strict=True))
-        self._sums, self._steps = {}, 0
+        self._sums, self._steps, self._episodes = {}, 0, 0
         mean, square = means.pop("_mean"), means.pop("_square")
         figures = {key: float(value) for key, value in means.items()}
         figures["embedding/rms"] = math.sqrt(max(float(square.mean()), 0.0))

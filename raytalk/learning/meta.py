@@ -23,7 +23,7 @@ from raytalk.learning.losses import (
     feature_matching_loss,
     match_loss,
 )
-from raytalk.learning.ranks import Averaging, broadcast
+from raytalk.learning.ranks import Averaging, broadcast, sizes
 from raytalk.learning.replay import Recorder, Replayed
 from raytalk.learning.settings import MetatrainSettings
 from raytalk.learning.video_embeddings import VideoEmbeddings
@@ -102,6 +102,8 @@ class MetaLearner:
             self.discriminator.parameters(), lr=rates.discriminator_rate, betas=betas, fused=fused
         )
         self.steps = 0
+        self.weight: float | None = None
+        """of this rank's episodes among a step's, where ranks have more or fewer"""
         self._phases: _Phases | None = None
         self._recorder: Recorder | None = None
 
@@ -123,11 +125,11 @@ class MetaLearner:
             batch.seen.copy_(self.rows.adopt(videos, phases.embed()))
             batch.rows.copy_(self.rows.rows[videos])
             talker = phases.generate()
-            averaging = Averaging(talker.weights)
+            averaging = Averaging(talker.weights, self.weight)
             metrics = dict(talker.metrics)
             for index in range(self.settings.optimization.discriminator_steps):
                 judged = phases.judge() if index == 0 else phases.judge_again()
-                Averaging(judged.weights).wait()
+                Averaging(judged.weights, self.weight).wait()
                 descend(self.discriminator_optimizer, judged.weights)
                 if self.settings.networks.embedder:
                     # Eq. 6 moves W with D; L_MCH draws it to the embeddings beside the first D step.
@@ -143,6 +145,9 @@ class MetaLearner:
     def _prepare(self, episodes: Episodes) -> "_Phases":
         """Make room for batches like this one; the phases, on a GPU as CUDA graphs."""
         size = len(episodes.videos), self.settings.networks.embedding_size
+        everywhere = sizes(size[0], self.device)
+        if len(set(everywhere)) > 1:
+            self.weight, self.rows.sizes = size[0] / sum(everywhere), everywhere
         self._batch = _Batch(
             torch.empty_like(episodes.frames, device=self.device),
             torch.empty_like(episodes.drawings, device=self.device),

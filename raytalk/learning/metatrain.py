@@ -4,6 +4,7 @@ The driver looks over the clips, opens the run and starts the trainer; each work
 the same decisions at the same step, so that a run ends, stops or fails everywhere at once.
 """
 
+import contextlib
 import json
 import tempfile
 import uuid
@@ -25,13 +26,16 @@ from raytalk.command import absolute_uri
 from raytalk.config import flatten
 from raytalk.connect import connect, storage_environment
 from raytalk.console import console
-from raytalk.errors import CheckpointError, ClipsError, RaytalkError, TrainingCollapsed
+from raytalk.errors import CheckpointError, ClipsError, RaytalkError, TrainingCollapsed, TrainingStopped
 from raytalk.learning import checkpoint
-from raytalk.learning.feed import Feed, rest_of_run
+from raytalk.learning.attempts import Attempt, Attempts
+from raytalk.learning.feed import ByRank, Feed, rest_of_run, stand_in
+from raytalk.learning.job import Ended, Job
 from raytalk.learning.naming import absolute_checkpoint
-from raytalk.learning.placement import Placement, place
+from raytalk.learning.part import Part
+from raytalk.learning.placement import Placement, place, wait_for_nodes
 from raytalk.learning.settings import MetatrainSettings
-from raytalk.learning.worker import Ended, Job, train_worker
+from raytalk.learning.worker import train_worker
 from raytalk.storage import Storage, join
 from raytalk.tracking import RunHandle, Tracker, register_checkpoint, start_run
 
@@ -45,13 +49,17 @@ class Outcome:
     episodes: int
     figures: dict[str, float]
     """of the last validation"""
+    attempts: tuple[Attempt, ...] = ()
+    """the starts of the workers, one if nothing stopped them"""
 
 
-def metatrain(settings: MetatrainSettings) -> Outcome:
+def metatrain(settings: MetatrainSettings, part: Part | None = None) -> Outcome:
     """Train, or resume, the run `settings.name`; returns when all episodes have been shown.
 
-    Raises TrainingCollapsed if the run stopped itself, another RaytalkError for what the user can mend.
+    part: what the run has from a sweep. Raises TrainingCollapsed if the run stopped itself, TrainingStopped if the
+    sweep ended it, another RaytalkError for what the user can mend.
     """
+    part = part or Part()
     settings = _with_absolute_places(settings)
     run = Storage(join(settings.output, settings.name))
     catalog = scan(Storage(settings.clips), "train")
@@ -64,25 +72,56 @@ def metatrain(settings: MetatrainSettings) -> Outcome:
         return Outcome(checkpoint.newest(run).uri, settings.episodes, {})
     if not done:
         connect()
-        placement = place(settings.device, settings.cpus_per_worker, "cpus_per_worker", settings.workers)
+        wait_for_nodes(
+            settings.wait_for_nodes,
+            settings.worker_range[0],
+            settings.gpus_per_worker if settings.device == "cuda" else 0,
+            settings.cpus_per_worker or 1,
+        )
+        placement = place(
+            settings.device,
+            settings.cpus_per_worker,
+            "cpus_per_worker",
+            settings.worker_range[0],
+            settings.gpus_per_worker,
+            part.share,
+            settings.worker_range[1],
+        )
         _say_what_changed(run, settings)
     known = notes.get("tracking_run") or (resumed.tracking_run if resumed else None)
-    handle = start_run(settings.tracking, run.uri, settings.name, _flat(settings), known)
+    handle = start_run(settings.tracking, run.uri, settings.name, _flat(settings), known, part.parent_run)
     run.write("run.json", json.dumps({"tracking_run": handle.run_id}).encode())
-    finished = False
+    status = "FAILED"
     try:
         if resumed is not None and done:  # only the end was missed
             outcome = Outcome(checkpoint.newest(run).uri, resumed.episodes, {})
         else:
             run.write("config.yaml", settings.to_yaml().encode())
             splits = _validation_splits(settings)
-            with console() as lines:
-                job = Job(settings, run.uri, catalog, splits, handle, lines, storage_environment())
-                outcome = _fit(job, run, placement)
-        finished = True
+            with contextlib.nullcontext(part.console) if part.console else console() as lines:
+                attempts = Attempts.open()
+                job = Job(
+                    settings,
+                    run.uri,
+                    catalog,
+                    splits,
+                    handle,
+                    lines,
+                    storage_environment(lines.say_once),
+                    attempts,
+                    part,
+                )
+                try:
+                    outcome = _fit(job, run, placement)
+                finally:
+                    attempts.close()
+        status = "FINISHED"
+    except TrainingStopped:
+        status = "KILLED"
+        raise
     finally:
         with Tracker.open(handle) as tracker:
-            tracker.finish("FINISHED" if finished else "FAILED")
+            tracker.finish(status)
     if wanted:
         _register(settings, handle, run)
     ended = {"tracking_run": handle.run_id, "finished": True, "registered": wanted or notes.get("registered", "")}
@@ -100,24 +139,25 @@ def _register(settings: MetatrainSettings, handle: RunHandle, run: Storage) -> N
 
 def _fit(job: Job, run: Storage, placement: Placement) -> Outcome:
     settings = job.settings
-    options = ray.data.ExecutionOptions(preserve_order=True)
+    fewest, most = settings.worker_range
     # Ray keeps notes of its own about a run and would resume from them; ours are the checkpoints.
     notes = f"ray/{uuid.uuid4().hex}"
     trainer = TorchTrainer(
         train_worker,  # type: ignore[arg-type]
         train_loop_config={"job": job},
-        datasets={"train": partial(_rest_of_run, job, placement.cpus_per_task)},
-        dataset_config=ray.train.DataConfig(execution_options=options),
+        datasets={"train": stand_in},
+        dataset_config=ByRank(partial(_rest_of_run, job, placement.cpus_per_task), placement.for_data),
         torch_config=TorchConfig(backend="nccl" if placement.gpu else "gloo"),
         scaling_config=ray.train.ScalingConfig(
-            num_workers=settings.workers,
+            num_workers=most if fewest == most else (fewest, most),  # type: ignore[arg-type]
             use_gpu=placement.gpu,
-            resources_per_worker={"CPU": placement.cpus} | ({"GPU": 1} if placement.gpu else {}),
+            resources_per_worker={"CPU": placement.cpus} | ({"GPU": settings.gpus_per_worker} if placement.gpu else {}),
+            elastic_resize_monitor_interval_s=settings.resize_every,  # type: ignore[call-arg]
         ),
         run_config=ray.train.RunConfig(
             name=notes,
             storage_path=run.root,
-            storage_filesystem=run.filesystem,
+            storage_filesystem=run.lasting_filesystem,
             failure_config=ray.train.FailureConfig(max_failures=settings.max_failures),
         ),
     )
@@ -132,7 +172,7 @@ def _fit(job: Job, run: Storage, placement: Placement) -> Outcome:
         raise ended.error
     if ended.collapsed:
         raise TrainingCollapsed(f"training stopped itself: {ended.collapsed}. {_last_good(run)}")
-    return Outcome(checkpoint.newest(run).uri, ended.episodes, ended.figures)
+    return Outcome(checkpoint.newest(run).uri, ended.episodes, ended.figures, tuple(job.attempts.all()))
 
 
 def _mendable(failure: BaseException) -> RaytalkError:
@@ -151,14 +191,14 @@ def _mendable(failure: BaseException) -> RaytalkError:
     return RaytalkError(f"training failed, and the same command goes on from the last checkpoint: {words}")
 
 
-def _rest_of_run(job: Job, cpus_per_task: float) -> ray.data.Dataset:
-    """Called whenever workers start or restart: the episodes that the newest checkpoint has not seen."""
+def _rest_of_run(job: Job, cpus_per_task: float, ranks: int) -> ray.data.Dataset:
+    """Called whenever workers have started or restarted: the episodes that their checkpoint has not seen."""
     job.environment.apply()
-    settings, state = job.settings, _resumed_state(Storage(job.run))
+    settings, start = job.settings, job.attempts.all()[-1].start
     feed = Feed.of(
         job.catalog, settings.data, settings.seed, settings.networks.resolution, job.console, job.environment
     )
-    return rest_of_run(feed, state.episodes if state else 0, settings.episodes, settings.batch_size, cpus_per_task)
+    return rest_of_run(feed, start, settings.episodes, settings.batch_size, cpus_per_task, ranks)
 
 
 def _resumed_state(run: Storage) -> checkpoint.State | None:

@@ -1,6 +1,6 @@
 """What `jobs/metatrain.py` takes, and its presets."""
 
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import pydantic
 
@@ -126,6 +126,15 @@ class ValidationSettings(Settings):
     """frames reenacted per person"""
 
 
+def _workers(value: Any) -> int | str:
+    """A number, or the fewest and the most: '1-4', or [1, 4] in YAML."""
+    words = value if isinstance(value, list | tuple) else str(value).split("-")
+    numbers = [int(word) if str(word).strip().isdigit() else 0 for word in words]
+    if len(numbers) not in (1, 2) or not 1 <= numbers[0] <= numbers[-1]:
+        raise ValueError("give a number from 1 on, or a range like 1-4")
+    return numbers[0] if numbers[0] == numbers[-1] else f"{numbers[0]}-{numbers[1]}"
+
+
 class MetatrainSettings(JobSettings):
     """Meta-learning of E, G and D on clips of many people."""
 
@@ -143,11 +152,19 @@ class MetatrainSettings(JobSettings):
     episodes: int = pydantic.Field(10_900_000, ge=1)
     """episodes to show in all (75 epochs of VoxCeleb2 are 10.9 million)"""
     batch_size: int = pydantic.Field(8, ge=1)
-    """episodes per step over all workers"""
-    workers: int = pydantic.Field(1, ge=1)
-    """data-parallel workers"""
+    """episodes per step over all workers, whatever their number is"""
+    workers: Annotated[int | str, pydantic.BeforeValidator(_workers)] = 1
+    """data-parallel workers; a range like 1-4: as many as the cluster has room for, also while the run goes on"""
+    resize_every: float = pydantic.Field(60, gt=0)
+    """seconds from one look for room for more workers to the next, where workers is a range; what was shown since the
+    last checkpoint is shown again with the new number"""
+    wait_for_nodes: float = pydantic.Field(0, ge=0)
+    """seconds to wait for nodes that the cluster's autoscaler brings, until the fewest workers have room: GPUs with
+    device=cuda, else CPUs"""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto: one GPU per worker where the cluster has GPUs"""
+    gpus_per_worker: float = pydantic.Field(1.0, gt=0, le=1)
+    """share of a GPU that a worker reserves, where there are GPUs; below 1 runs of one worker each share it"""
     cpus_per_worker: float = pydantic.Field(0, ge=0)
     """CPUs that each worker reserves; 0: one beside a GPU, else half of the cluster's over all workers"""
     precision: Literal["auto", "bf16", "float32"] = "auto"
@@ -202,6 +219,12 @@ class MetatrainSettings(JobSettings):
 
     @pydantic.model_validator(mode="after")
     def _fits(self) -> Self:
-        if self.batch_size % self.workers:
-            raise ValueError(f"batch_size={self.batch_size} cannot be shared by workers={self.workers} evenly")
+        if self.batch_size < self.worker_range[1]:
+            raise ValueError(f"batch_size={self.batch_size} cannot be shared by workers={self.workers}: lower workers")
         return self
+
+    @property
+    def worker_range(self) -> tuple[int, int]:
+        """The fewest and the most workers."""
+        fewest, _, most = str(self.workers).partition("-")
+        return int(fewest), int(most or fewest)

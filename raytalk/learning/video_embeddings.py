@@ -31,6 +31,8 @@ class VideoEmbeddings:
         self.first_moment = torch.zeros_like(self.rows)
         self.second_moment = torch.zeros_like(self.rows)
         self.left_behind = 0
+        self.sizes: list[int] | None = None
+        """episodes of a step on each rank, where they differ"""
         self.visits = torch.zeros(len(video_ids), dtype=torch.int64, device=device)
 
     def adopt(self, index: Tensor, embeddings: Tensor) -> Tensor:
@@ -39,9 +41,9 @@ class VideoEmbeddings:
         index [B] int64, embeddings [B, N]. Returns which of the B rows had been visited before, bool [B]. Without
         this L_MCH pulls the embedder to W's random start, where its ReLU dies.
         """
-        everywhere = gather(index)
+        everywhere = gather(index, self.sizes)
         same = _same(everywhere)
-        means = same @ gather(embeddings.float()) / same.sum(dim=1, keepdim=True)
+        means = same @ gather(embeddings.float(), self.sizes) / same.sum(dim=1, keepdim=True)
         seen = self.visits[everywhere] > 0
         self.rows[everywhere] = torch.where(seen[:, None], self.rows[everywhere], means)
         return self.visits[index] > 0
@@ -52,8 +54,9 @@ class VideoEmbeddings:
         index [B] int64, gradient [B, N]: of this rank's loss, a mean over its B episodes. Several episodes of one
         video are one step with the sum of their gradients, as with a dense parameter.
         """
-        everywhere = gather(index)
-        total = _same(everywhere) @ (gather(gradient.float()) / world_size())
+        weight = len(index) / sum(self.sizes) if self.sizes else 1 / world_size()
+        everywhere = gather(index, self.sizes)
+        total = _same(everywhere) @ gather(gradient.float() * weight, self.sizes)
         beta1, beta2 = self.betas
         visits = self.visits[everywhere] + 1
         first = self.first_moment[everywhere].lerp(total, 1 - beta1)

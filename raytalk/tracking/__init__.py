@@ -4,7 +4,7 @@ The job's driver calls `start_run` and hands the `RunHandle` to the worker of ra
 """
 
 from raytalk.tracking.registry import fetch_registered, register_checkpoint
-from raytalk.tracking.results import log_results
+from raytalk.tracking.results import log_files, log_results
 from raytalk.tracking.run import RunHandle, TrackingSettings, start_run, store_uri
 from raytalk.tracking.tracker import Tracker
 
@@ -13,6 +13,7 @@ __all__ = [
     "Tracker",
     "TrackingSettings",
     "fetch_registered",
+    "log_files",
     "log_results",
     "register_checkpoint",
     "start_run",

@@ -4,11 +4,18 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from raytalk.tracking.run import TrackingSettings, start_run
+from raytalk.tracking.run import RunHandle, TrackingSettings, start_run
 from raytalk.tracking.store import client_of, explained
 
 _BATCH = 1000
 """metrics that MLflow takes in one request"""
+
+
+def log_files(handle: RunHandle, folder: Path) -> None:
+    """Keep the files of a local folder with the run. Raises TrackingError."""
+    if handle.enabled:
+        with explained(handle.uri):
+            client_of(handle.uri).log_artifacts(handle.run_id, str(folder))
 
 
 def log_results(

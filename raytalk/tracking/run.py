@@ -55,11 +55,13 @@ def start_run(
     name: str,
     params: Mapping[str, object],
     run_id: str | None = None,
+    parent: str = "",
 ) -> RunHandle:
     """Create the run `name`, or take up `run_id` again, and log `params` (flat; changed ones become tags `resumed.*`).
 
-    `output_folder_uri` is the run's folder. A run_id that the store does not know gives a new run, with a word about
-    it; a server that is away when a run is taken up again stops nothing. Raises TrackingError.
+    `output_folder_uri` is the run's folder, `parent` the id of the run that a new one becomes a child of. A run_id that
+    the store does not know gives a new run, with a word about it; a server that is away when a run is taken up again
+    stops nothing. Raises TrackingError.
     """
     uri = store_uri(settings, output_folder_uri)
     if uri == "none":
@@ -74,7 +76,8 @@ def start_run(
                 log_params(client, run_id, params)
             return RunHandle(uri, run_id, settings.register_as, settings.alias, unconfirmed=not taken_up)
         experiment = _experiment(client, settings.experiment, _artifacts(uri, output_folder_uri))
-        created = str(client.create_run(experiment, run_name=name).info.run_id)
+        tags = {"mlflow.parentRunId": parent} if parent else None
+        created = str(client.create_run(experiment, run_name=name, tags=tags).info.run_id)
         log_params(client, created, params)
     return RunHandle(uri, created, settings.register_as, settings.alias)
 

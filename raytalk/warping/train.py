@@ -82,7 +82,7 @@ def train_warping(settings: WarpingSettings) -> Outcome:
     placement = place(settings.device, settings.cpus, "cpus")
     run.write("config.yaml", settings.to_yaml().encode())
     with console() as lines:
-        job = _Job(settings, run.uri, catalog, placement, lines, storage_environment())
+        job = _Job(settings, run.uri, catalog, placement, lines, storage_environment(lines.say_once))
         task: Any = ray.remote(_train).options(
             num_cpus=placement.cpus, num_gpus=int(placement.gpu), max_retries=settings.max_failures
         )

@@ -1,6 +1,7 @@
 """Faces of driving pictures, and the first look at new people."""
 
 import asyncio
+import dataclasses
 import time
 from typing import Any
 
@@ -13,6 +14,7 @@ from serve.deployments.placing import MILLISECONDS, cores
 from serve.deployments.working import Worker, loaded
 from serve.parts import FaceFound
 from serve.settings import ServiceSettings
+from serve.shortcut import Listener
 from serve.work.faces import Faces
 from serve.work.introduce import Introducer
 
@@ -26,11 +28,20 @@ class FacesDeployment(Worker):
         detector = make_detector(maker.settings.detector, maker.device.type)
         self._faces = Faces(detector, settings.limits.photo_pixels)
         self._milliseconds = Histogram("raytalk_detect_ms", "Of the face in a driving picture", list(MILLISECONDS))
+        self._listener = Listener({"landmarks": self._found})
+        self._replica = await self._listener.start()
         self._begin(desk, Introducer(store, settings, maker, signer), settings)
 
     async def landmarks(self, image: bytes, near: tuple[float, float, float, float] | None) -> FaceFound:
         """See `serve.work.faces.Faces`."""
+        return dataclasses.replace(await self._found(image, near), replica=self._replica)
+
+    async def _found(self, image: bytes, near: tuple[float, float, float, float] | None) -> FaceFound:
         begun = time.perf_counter()
         found = await asyncio.to_thread(self._faces.landmarks, image, near)
         self._milliseconds.observe((time.perf_counter() - begun) * 1e3)
         return found
+
+    async def __del__(self) -> None:
+        self._listener.close()
+        await super().__del__()

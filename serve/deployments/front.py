@@ -13,6 +13,7 @@ from serve.handles import DeskOverHandle, FacesOverHandle, RendererOverHandle
 from serve.keys import Keyring
 from serve.records.audit import Audit
 from serve.records.store import Store
+from serve.scratch import sweep
 from serve.settings import ServiceSettings
 
 
@@ -31,6 +32,7 @@ class FrontDeployment:
         *workers: DeploymentHandle[Any],
     ) -> None:
         """workers: take their jobs from the desk by themselves; named here so that they are part of the application."""
+        sweep()
         store = Store(settings.storage)
         self._settings = settings
         self._backend = Backend(

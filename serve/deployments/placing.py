@@ -18,9 +18,14 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def placed(deployment: Any, settings: PlaceSettings, gpus: float = 0.0) -> Any:
-    """A deployment with these options. gpus: of a replica, where the settings leave it open."""
+def placed(deployment: Any, settings: PlaceSettings, gpus: float = 0.0, surges: bool = False) -> Any:
+    """A deployment with these options. gpus: of a replica, where the settings leave it open. surges: when another
+    version is deployed, a new replica starts before an old one ends, so that it needs room for one more."""
     actor = {"num_cpus": settings.cpus, "num_gpus": gpus if settings.gpus < 0 else settings.gpus}
     return deployment.options(
-        num_replicas=settings.replicas, ray_actor_options=actor, health_check_period_s=_HEALTH_CHECK_S
+        num_replicas=settings.replicas,
+        ray_actor_options=actor,
+        health_check_period_s=_HEALTH_CHECK_S,
+        # Of how many there are, rounded up: one.
+        max_surge_percent=1 if surges else 0,
     )

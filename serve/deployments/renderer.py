@@ -1,11 +1,13 @@
 """People in memory, rendered."""
 
 import asyncio
+import dataclasses
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from ray import serve
+from ray.serve.config import RequestRouterConfig
 from ray.serve.handle import DeploymentHandle
 from ray.util.metrics import Counter, Histogram
 
@@ -17,16 +19,26 @@ from serve.handles import DeskOverHandle
 from serve.parts import PersonKey, PictureFormat, Rendered
 from serve.records.following import follow_deletions
 from serve.records.store import Store
+from serve.scratch import sweep
 from serve.settings import ServiceSettings
+from serve.shortcut import Listener
 from serve.work.renderer import Renderer
 
 
-@serve.deployment(name="renderer", max_ongoing_requests=256, graceful_shutdown_timeout_s=5)
+@serve.deployment(
+    name="renderer",
+    max_ongoing_requests=256,
+    graceful_shutdown_timeout_s=5,
+    request_router_config=RequestRouterConfig(
+        request_router_class="serve.deployments.routing.PeopleRouter"  # type: ignore[arg-type]
+    ),
+)
 class RendererDeployment:
     """Holds people in memory and renders them."""
 
     async def __init__(self, settings: ServiceSettings, desk: DeploymentHandle[Any]) -> None:  # type: ignore[misc]
         keep_calm()
+        sweep()
         use_threads(settings.renderer.threads or cores())
         self._load_ms = Histogram("raytalk_load_ms", "Of an avatar into memory", list(MILLISECONDS), ("mode",))
         self._frames = Counter("raytalk_frames", "Rendered frames", ("mode",))
@@ -34,21 +46,24 @@ class RendererDeployment:
         self._renderer = Renderer(Store(settings.storage), settings.checkpoint, settings, self._note)
         await self._renderer.start()
         self._forgetting = asyncio.create_task(follow_deletions(DeskOverHandle(desk), self._renderer.forget))
-        # Tells the router who is here, so that a person stays with a replica; the renderer itself holds the avatars.
-        self._known = serve.multiplexed(max_num_models_per_replica=settings.render.people)(_known)
+        self._listener = Listener({"render": self._rendered})
+        self._replica = await self._listener.start()
 
     async def render(
         self, key: PersonKey, landmarks: npt.NDArray[np.float32], format: PictureFormat, quality: int
     ) -> Rendered:
         """See `serve.work.renderer.Renderer`."""
-        await self._known(key.id)
+        return dataclasses.replace(await self._rendered(key, landmarks, format, quality), replica=self._replica)
+
+    async def _rendered(
+        self, key: PersonKey, landmarks: npt.NDArray[np.float32], format: PictureFormat, quality: int
+    ) -> Rendered:
         rendered = await self._renderer.render(key, landmarks, format, quality)
         self._render_ms.observe(rendered.render_ms / max(1, len(rendered.pictures)))
         return rendered
 
     async def face(self, key: PersonKey) -> AvatarFace:
         """See `serve.work.renderer.Renderer`."""
-        await self._known(key.id)
         return await self._renderer.face(key)
 
     async def ready(self) -> bool:
@@ -71,9 +86,6 @@ class RendererDeployment:
             self._frames.inc(value, tags={"mode": mode})
 
     async def __del__(self) -> None:
+        self._listener.close()
         self._forgetting.cancel()
         self._renderer.close()
-
-
-async def _known(person: str) -> str:
-    return person

@@ -16,6 +16,7 @@ from serve.deployments.logs import keep_calm
 from serve.handles import DeskOverHandle
 from serve.records.record import Change, Job, JobKind
 from serve.records.store import Store
+from serve.scratch import sweep
 from serve.settings import ServiceSettings
 from serve.work.loop import Handler, work
 from serve.work.model import load_maker
@@ -28,23 +29,27 @@ _SECONDS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0)
 class Worker:
     """Base of the deployments that do so."""
 
-    _working: asyncio.Task[None]
+    _working: asyncio.Task[None] | None = None
 
     def _begin(self, desk: DeploymentHandle[Any], handler: Handler, settings: ServiceSettings) -> None:
         keep_calm()
+        sweep()
         name = f"{handler.kind}@{socket.gethostname()}:{os.getpid()}"
         self._working = asyncio.create_task(work(DeskOverHandle(desk), handler, name, settings.work.lease_s))
 
     async def check_health(self) -> None:
         """Serve replaces a replica that works no more."""
-        if self._working.done():
+        if self._working is None or self._working.done():
             raise RuntimeError("the worker ended")
 
     async def ready(self) -> bool:
         """Whether jobs are taken."""
-        return not self._working.done()
+        return self._working is not None and not self._working.done()
 
     async def __del__(self) -> None:
+        # None: it could not be made, which Serve tells.
+        if self._working is None:
+            return
         self._working.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._working

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import hashlib
 import shutil
-import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ from python_multipart.multipart import parse_options_header
 from serve.errors import BadRequest, TooLarge, WrongMediaType
 from serve.front.names import label_of
 from serve.front.problems import TooSlow
+from serve.scratch import new_folder
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
@@ -74,7 +74,7 @@ async def received(request: Request, files: Mapping[str, int], texts: frozenset[
     """
     boundary = _boundary(request)
     _check_announced(request, most)
-    folder = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="raytalk-upload-"))
+    folder = await asyncio.to_thread(new_folder, "upload")
     reader = _Reader(folder, files, texts)
     try:
         async with _in_time(_SECONDS):

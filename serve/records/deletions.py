@@ -100,15 +100,14 @@ class Deletions:
     async def deleted(self, after: int, seconds: float) -> tuple[int, list[str]]:
         """`Desk.deleted`."""
         deadline = Deadline(seconds)
-        while after:
+        while True:
             if after > self._latest:
                 # The clock of an earlier desk was ahead of ours. What was forgotten already can be forgotten again.
-                self._latest, after = after, 1
+                self._latest, after = after, 0
             since = [deletion for number, deletion in self._kept.items() if number > after and deletion.avatar]
             if since or deadline.left <= 0:
                 return self._latest, [deletion.avatar for deletion in since]
             await self._signal.wait(deadline.left)
-        return self._latest, []
 
     def tick(self) -> None:
         """Begin what is due: erase once more, forget old notes."""

@@ -21,6 +21,7 @@ from serve.errors import BadRequest, Problem, Unavailable
 from serve.records.acceptance import Acceptance
 from serve.records.audit import Audit
 from serve.records.deletions import Deletions
+from serve.records.desk_protocol import first_lease_s
 from serve.records.leases import Leases
 from serve.records.loading import load, sweep
 from serve.records.office import Clock, Office, steady_clock
@@ -194,7 +195,7 @@ class Desk:
         swept = float("-inf")
         while not writer.superseded:
             late = clock() - last - _TICK_S
-            if late > self._office.work.lease_s / 3:
+            if late > first_lease_s(self._office.work.lease_s) / 3:
                 # The whole process stood still: workers could not report.
                 self._leases.prolong(late)
             last = clock()

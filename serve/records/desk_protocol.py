@@ -4,6 +4,17 @@ from typing import Protocol
 
 from serve.records.record import Avatar, Change, Film, Job, JobKind
 
+_FIRST_LEASE_S = 10.0
+
+
+def first_lease_s(lease_s: float) -> float:
+    """How long a job is held by a worker that was not heard of since it was given it, and by one that hears nothing.
+
+    Much longer than a first report takes, and no lease: a worker that was killed while it waited for work is still
+    given some for as long as its question lasts.
+    """
+    return min(lease_s, _FIRST_LEASE_S)
+
 
 class Desk(Protocol):
     """The one writer of records. Every method may raise a `serve.errors.Problem`."""
@@ -59,10 +70,11 @@ class Desk(Protocol):
         ...
 
     async def report(self, token: str, change: Change) -> bool:
-        """News of a job, and a sign of life; at least every `work.lease_s / 3` seconds.
+        """News of a job, and a sign of life: at once when it was given, then at least every `work.lease_s / 3` seconds.
 
         False: not yours any more (deleted, or given to another): stop, and write nothing more. A worker that got no
-        answer at all for `work.lease_s` seconds stops too: by then the job may be another's.
+        answer at all for `work.lease_s` seconds (`first_lease_s`, as long as it got none to this job) stops too: by
+        then the job may be another's.
         """
         ...
 
@@ -83,5 +95,5 @@ class Desk(Protocol):
     # For replicas that hold people in memory.
 
     async def deleted(self, after: int, seconds: float) -> tuple[int, list[str]]:
-        """Ids of avatars deleted since the cursor `after` (0: from now on, answered at once), and the new cursor."""
+        """Ids of avatars deleted since the cursor `after` (0: within the last day, at least), and the new cursor."""
         ...

@@ -10,9 +10,10 @@ _WAIT_S, _AGAIN_S = 30.0, 1.0
 
 
 async def follow_deletions(desk: Desk, forget: Callable[[Sequence[str]], object]) -> None:
-    """Tell `forget` the ids of avatars that are deleted from now on, until cancelled.
+    """Tell `forget` the ids of avatars that are deleted, until cancelled.
 
-    A desk that does not answer is asked again: it tells then what was missed meanwhile.
+    It begins with those of the last day: whoever is loaded before the desk answers for the first time, and deleted as
+    early, is among them. A desk that does not answer is asked again: it tells then what was missed meanwhile.
     """
     cursor = 0
     while True:

@@ -1,6 +1,7 @@
 """Giving work to workers, hearing from them, and taking it away from those who are not heard of any more.
 
-A hold is stored before the worker hears of it, so a desk that starts anew knows it and waits for its end. The end is
+A hold is stored before the worker hears of it, so a desk that starts anew knows it and waits for its end. It is a short
+one until the worker says that it has the job: one that was killed while it asked for work never will. The end is
 stored at least every two seconds if it moves. Reports never wait for storage for longer than a moment: while storage
 does not answer, progress goes on in memory, what must be stored first is held back, and the work goes on.
 """
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from serve.records import rules
+from serve.records.desk_protocol import first_lease_s
 from serve.records.ledger import Entry
 from serve.records.office import Office
 from serve.records.record import Attempt, Avatar, Change, Film, Job, JobKind
@@ -21,6 +23,7 @@ STORE_EVERY_S = 2.0
 _PATIENCE_S = 2.0
 """how long a report waits for storage before it is answered anyway"""
 _LOST = "The worker was not heard of any more, each time that this was begun. Try again, or with other material."
+_NOT_BEGUN = "No worker began with this, each time that one was given it. Try again."
 _STOPPED = "The service was stopped each time that this was worked on. Try again."
 
 
@@ -115,11 +118,12 @@ class Leases:
             token=secrets.token_hex(16),
             worker=worker,
             number=rules.begun(entry.record) + 1,
-            expires_at=_time(begun_at + self._lease_s),
+            expires_at=_time(begun_at + first_lease_s(self._lease_s)),
         )
         await office.change(entry, lambda record: rules.taken(record, attempt, office.now()))
-        self._heard(entry)
-        entry.unstored = office.clock() - begun_at > STORE_EVERY_S
+        given_at = office.clock()
+        entry.expires_at, entry.inherited, entry.unheard = given_at + first_lease_s(self._lease_s), False, True
+        entry.unstored = given_at - begun_at > STORE_EVERY_S
 
     def _job(self, entry: Entry, kind: JobKind) -> Job:
         record = entry.record
@@ -157,7 +161,11 @@ class Leases:
         async with entry.lock:
             if entry.gone or entry.record.attempt is None or entry.expires_at > self._office.clock():
                 return
-            code, detail = ("service-stopped", _STOPPED) if entry.inherited else ("worker-lost", _LOST)
+            code, detail = "worker-lost", _LOST
+            if entry.inherited:
+                code, detail = "service-stopped", _STOPPED
+            elif entry.unheard:
+                code, detail = "not-begun", _NOT_BEGUN
             entry.ending = True
             try:
                 await self._office.change(entry, self._failed(code, detail, again=True))
@@ -186,7 +194,7 @@ class Leases:
         return None if entry is None or entry.ending else entry
 
     def _heard(self, entry: Entry) -> None:
-        entry.expires_at, entry.inherited = self._office.clock() + self._lease_s, False
+        entry.expires_at, entry.inherited, entry.unheard = self._office.clock() + self._lease_s, False, False
         entry.unstored = True
 
     def _failed(self, code: str, detail: str, again: bool) -> Callable[[Avatar | Film], Avatar | Film]:

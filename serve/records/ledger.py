@@ -30,6 +30,8 @@ class Entry:
     """of the present hold, seconds; that of the record is what was stored last"""
     inherited: bool = False
     """the hold was given by an earlier desk, and its worker was not heard of since"""
+    unheard: bool = False
+    """the worker has not said yet that it has the job"""
     frozen: bool = False
     """a change of state is being written: what is reported meanwhile would be lost"""
     ending: bool = False

@@ -66,8 +66,7 @@ def _take_up(office: Office, record: Avatar | Film) -> None:
         entry.expires_at = record.attempt.expires_at.timestamp() + STORE_EVERY_S
         entry.inherited = entry.unstored = True
     office.ledger.add(entry)
-    if isinstance(record, Avatar):
-        office.delete_material_of(entry)
+    office.delete_material_of(entry)
 
 
 def _record(office: Office, kind: Kind, id: str) -> Avatar | Film | None:

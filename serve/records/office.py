@@ -62,19 +62,19 @@ class Office:
             entry.frozen = False
         entry.held_back, entry.unstored, entry.stored_at = None, False, self.clock()
         self.ledger.replace(entry, record)
-        if isinstance(record, Avatar):
-            self.delete_material_of(entry)
+        self.delete_material_of(entry)
 
     def delete_material_of(self, entry: Entry) -> None:
-        """By policy: once nothing more is learned from it, the material goes."""
-        record = entry.avatar
-        if not self.work.delete_material or record.material_deleted or not rules.done(record):
+        """By policy: once nothing more is made from it, be it that it failed, what somebody sent goes."""
+        record = entry.record
+        if not self.work.delete_material or not rules.has_material(record) or not rules.done(record):
             return
+        kept = self.store.delete_material if isinstance(record, Avatar) else self.store.delete_film_driver
 
         async def delete() -> None:
-            await self.writer.run(self.store.delete_material, record.id)
+            await self.writer.run(kept, record.id)
             async with entry.lock:
-                if not entry.gone and not entry.avatar.material_deleted:
-                    await self.change(entry, lambda _: rules.without_material(entry.avatar, self.now()))
+                if not entry.gone and rules.has_material(entry.record):
+                    await self.change(entry, lambda _: rules.without_material(entry.record, self.now()))
 
         self.tasks.chore(f"deleting the material of {record.id}", delete)

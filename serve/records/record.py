@@ -127,7 +127,7 @@ class Film(_Record):
     adapt: Literal["auto", "true", "false"] = "auto"
     reason: Failure | None = None
     driver: str = ""
-    """name of the kept driver below the record's folder"""
+    """name of the kept driver below the record's folder; empty when it was deleted by policy, after use"""
     frames: int = 0
     fps: float = 0.0
     attempts: int = 0

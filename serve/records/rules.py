@@ -18,8 +18,8 @@ from serve.records.store import Kind
 
 Record = TypeVar("Record", bound=Avatar | Film)
 
-NOT_TRIES = ("stopped", "service-stopped")
-"""Codes of failures that say nothing about the work: a worker was told to stop, or the whole service did."""
+NOT_TRIES = ("stopped", "service-stopped", "not-begun")
+"""Codes of failures that say nothing about the work: a worker or the whole service was stopped, or nobody began."""
 MOST_INTERRUPTIONS = 20
 """More than that count as tries after all: work that brings the whole machine down must end at some time."""
 UNSAVED_REVISIONS = 1000
@@ -102,8 +102,15 @@ def failed(record: Record, code: str, detail: str, again: bool, tries: int, now:
     return _next(record, now, **back, state="failed", reason=Failure(code=code, detail=detail))
 
 
-def without_material(record: Avatar, now: datetime) -> Avatar:
-    """What it was made from is deleted, the crops too."""
+def has_material(record: Avatar | Film) -> bool:
+    """Whether what it is made from is still kept."""
+    return bool(record.driver) if isinstance(record, Film) else not record.material_deleted
+
+
+def without_material(record: Record, now: datetime) -> Record:
+    """What it was made from is deleted, the crops of an avatar too."""
+    if isinstance(record, Film):
+        return _next(record, now, driver="")
     photos = tuple(photo.model_copy(update={"crop": ""}) for photo in record.photos)
     return _next(record, now, material_deleted=True, photos=photos)
 

@@ -111,6 +111,11 @@ class Store:
         """A local file with what drives a film: a copy in `folder`, or the file itself where storage is a folder."""
         return self.storage.fetch_file(f"{_folder('films', id)}/{_name('driver', file)}", folder)
 
+    def delete_film_driver(self, id: str) -> None:
+        """Delete what drove a film; the film stays."""
+        for file in ("driver.bin", "driver.npz"):
+            self.storage.delete(f"{_folder('films', id)}/{file}")
+
     def put_film(self, id: str, file: Path) -> None:
         """Keep the film that was made, an MP4."""
         self._put(f"{_folder('films', id)}/{_FILM}", file)

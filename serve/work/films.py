@@ -1,7 +1,6 @@
 """Films: somebody's motion, from a video or a kept track, makes an avatar move."""
 
 import logging
-import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from serve.footage import check_track, check_video
 from serve.records.record import Avatar as AvatarRecord
 from serve.records.record import Change, Film, Job, JobKind
 from serve.records.store import Store
+from serve.scratch import scratch
 from serve.settings import ServiceSettings
 from serve.work.clearing import clear_film
 from serve.work.mark import marked
@@ -60,15 +60,15 @@ class Films:
         film = job.film
         assert film is not None
         report(progress=0.0)
-        with tempfile.TemporaryDirectory(prefix="raytalk-film-") as folder:
-            path = self._store.fetch_film_driver(film.id, film.driver, Path(folder))
+        with scratch("film") as folder:
+            path = self._store.fetch_film_driver(film.id, film.driver, folder)
             avatar = self._load(job.avatar)
             track, sound = self._driver(path, film, avatar, report)
             adapted, _ = needs_adaptation(film.adapt, track, avatar)
             motion = motion_of(track, avatar, adapted, fps=min(track.fps, _FASTEST))
             report(frames=len(motion), fps=motion.fps, progress=_FOUND)
             frames = self._marked(perform(avatar, motion, _BATCH), len(motion), report)
-            made = Path(folder) / "film.mp4"
+            made = folder / "film.mp4"
             _write(made, frames, motion.fps, sound)
             self._signer.sign_file(made)
             report.confirm()
@@ -76,9 +76,7 @@ class Films:
         return Change(progress=1.0, frames=len(motion), fps=motion.fps)
 
     def kept(self, job: Job) -> None:
-        """By policy, what drove the film goes."""
-        if self._settings.work.delete_material and job.film is not None:
-            self._store.film_place(job.film.id).delete(job.film.driver)
+        """Nothing is left to do."""
 
     def lost(self, job: Job) -> None:
         """See Handler."""

@@ -1,7 +1,6 @@
 """What somebody sent of a person becomes learning images, with a verdict for each file."""
 
 import contextlib
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from serve.errors import Problem
 from serve.footage import check_video
 from serve.records.record import Avatar, Photo
 from serve.records.store import Store
+from serve.scratch import scratch
 from serve.settings import LimitSettings
 from serve.work.loop import slug
 from serve.work.pictures import crop_and_drawing, side_by_side
@@ -97,8 +97,8 @@ def _photographs(store: Store, avatar: Avatar, maker: AvatarMaker, share: Share)
 def _video(store: Store, avatar: Avatar, maker: AvatarMaker, limits: LimitSettings) -> Looked:
     (film,), settings = avatar.photos, maker.settings
     try:
-        with tempfile.TemporaryDirectory(prefix="raytalk-material-") as folder:
-            path = store.material(avatar.id).fetch_file(film.file, Path(folder))
+        with scratch("material") as folder:
+            path = store.material(avatar.id).fetch_file(film.file, folder)
             with called(path, film.label or "the video"):
                 check_video(path, film.label or "the video", limits.video_pixels, limits.video_seconds)
                 resolution = maker.pretrained.networks.resolution

@@ -14,8 +14,8 @@ import secrets
 import threading
 import time
 from datetime import UTC, datetime, timedelta
-from importlib.metadata import version
 from pathlib import Path
+from typing import BinaryIO
 
 import c2pa  # type: ignore[import-untyped]
 import cv2
@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from raytalk import __version__
 from raytalk.errors import SettingsError, StorageError
 from raytalk.storage import Storage
 from serve.records.store import Store
@@ -40,13 +41,15 @@ _SETTINGS = {"verify": {"verify_after_sign": False}, "builder": {"thumbnail": {"
 
 
 class Signer:
-    """Signs; may be used from several threads at once."""
+    """Signs; may be used from several threads, one after the other: each call reads and writes through Python, and
+    threads that wait for each other at every one of them are slower together than one of them is alone."""
 
     def __init__(self, chain: bytes, key: bytes) -> None:
         """PEM: certificates, the signer's own first, and its private key. Raises SettingsError for what cannot sign."""
         self.chain = chain
         self._key = key
-        self._local = threading.local()
+        self._lock = threading.Lock()
+        self._context: c2pa.Context | None = None
         try:
             self._algorithm = _algorithm(key)
             self._try()
@@ -63,14 +66,19 @@ class Signer:
         Raises SettingsError for files that cannot be read or used, StorageError.
         """
         if certificate:
-            try:
-                chain, key = (Path(name.strip()).expanduser().read_bytes() for name in certificate.split(","))
-            except (OSError, ValueError) as error:
-                raise SettingsError(f"certificate={certificate} cannot be read: {error}") from None
-            return cls(chain, key)
+            return cls.from_files(certificate)
         pem = _own(store.storage).decode()
         start = pem.index(_MARK)
         return cls(pem[start:].encode(), pem[:start].encode())
+
+    @classmethod
+    def from_files(cls, certificate: str) -> "Signer":
+        """Of two files CHAIN,KEY. Raises SettingsError for files that cannot be read or used."""
+        try:
+            chain, key = (Path(name.strip()).expanduser().read_bytes() for name in certificate.split(","))
+        except (OSError, ValueError) as error:
+            raise SettingsError(f"certificate={certificate} cannot be read: {error}") from None
+        return cls(chain, key)
 
     def _try(self) -> None:
         """Raises ValueError if what is signed does not validate, for another reason than who signed it."""
@@ -93,27 +101,29 @@ class Signer:
         aside = film.with_name(f".signed-{secrets.token_hex(8)}")
         try:
             with film.open("rb") as source, aside.open("w+b") as target:
-                self._builder().sign("video/mp4", source, target)
+                self._sign("video/mp4", source, target)
             aside.replace(film)
         finally:
             aside.unlink(missing_ok=True)
 
+    def __reduce__(self) -> tuple[type["Signer"], tuple[bytes, bytes]]:
+        return Signer, (self.chain, self._key)
+
     def _signed(self, kind: str, data: bytes) -> bytes:
         target = io.BytesIO()
-        self._builder().sign(kind, io.BytesIO(data), target)
+        self._sign(kind, io.BytesIO(data), target)
         return target.getvalue()
 
-    def _builder(self) -> c2pa.Builder:
-        context = getattr(self._local, "context", None)
-        if context is None:
-            info = c2pa.C2paSignerInfo(self._algorithm, self.chain, self._key, None)
-            context = c2pa.Context(c2pa.Settings.from_dict(_SETTINGS), c2pa.Signer.from_info(info))
-            self._local.context = context
-        return c2pa.Builder(_MANIFEST, context)
+    def _sign(self, kind: str, source: BinaryIO, target: BinaryIO) -> None:
+        with self._lock:
+            if self._context is None:
+                info = c2pa.C2paSignerInfo(self._algorithm, self.chain, self._key, None)
+                self._context = c2pa.Context(c2pa.Settings.from_dict(_SETTINGS), c2pa.Signer.from_info(info))
+            c2pa.Builder(_MANIFEST, self._context).sign(kind, source, target)
 
 
 def _manifest() -> str:
-    agent = {"name": "raytalk", "version": version("raytalk")}
+    agent = {"name": "raytalk", "version": __version__}
     created = {"action": "c2pa.created", "digitalSourceType": GENERATED, "softwareAgent": agent}
     assertion = {"label": "c2pa.actions.v2", "data": {"actions": [created]}}
     return json.dumps({"claim_generator_info": [agent], "assertions": [assertion]})

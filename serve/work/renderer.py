@@ -27,7 +27,7 @@ from serve.errors import NotFound, Unavailable, Unprocessable
 from serve.parts import Landmarks, PersonKey, PictureFormat, Rendered
 from serve.records.store import Store
 from serve.settings import ServiceSettings
-from serve.work.encoding import encode
+from serve.work.encoders import Encoders
 from serve.work.people import People, Person
 from serve.work.provenance import Signer
 from serve.work.together import Shown, Together
@@ -36,8 +36,10 @@ _log = logging.getLogger("raytalk.serve.work")
 
 _RENDERING, _BATCHES = 6, 2
 """fine-tuned people that a GPU renders at a time, and batches of feed-forward ones"""
-_LOADING, _ENCODING = 4, 4
+_LOADING = 4
 """threads"""
+_ENCODERS = 3
+"""processes beside a renderer on a GPU: enough for what one can render"""
 _WARM_UP = (1, 4, 16)
 """frames of a batch that a GPU's recordings of feed-forward people are made for at the start"""
 
@@ -49,7 +51,7 @@ _NO_MEMORY = "The graphics card has no memory left: try again."
 class _Ready:
     """What is loaded once."""
 
-    signer: Signer
+    encoders: Encoders
     body: Body
     """of the feed-forward people"""
     engine: Engine
@@ -73,12 +75,12 @@ class Renderer:
         self._turns = self._batches = asyncio.Semaphore(1)
         self._loading = ThreadPoolExecutor(_LOADING, "load-avatar")
         self._rendering = ThreadPoolExecutor(max(_RENDERING + _BATCHES, torch.get_num_threads()), "render-avatar")
-        self._encoding = ThreadPoolExecutor(_ENCODING, "encode")
         self._people = People(self._load, settings.render.people, self._loading, note)
         self._together: WeakKeyDictionary[Body, Together] = WeakKeyDictionary()
         self._models: dict[str, Pretrained] = {}
         self._models_lock = threading.Lock()
         self._started: asyncio.Task[_Ready] | None = None
+        self._encoders: Encoders | None = None
         self._lost = False
 
     async def start(self) -> None:
@@ -110,13 +112,7 @@ class Renderer:
             quality = quality or self._settings.render.jpeg_quality
             mark = self._settings.render.visible_mark
             frames = [frame for part in shown for frame in part.frames]
-            loop = asyncio.get_running_loop()
-            pictures = await asyncio.gather(
-                *(
-                    loop.run_in_executor(self._encoding, encode, frame, format, quality, ready.signer, mark)
-                    for frame in frames
-                )
-            )
+            pictures = await ready.encoders.encode(frames, format, quality, mark)
             self._note("frames", len(frames), avatar.card.mode)
             return Rendered(
                 pictures=pictures,
@@ -142,8 +138,10 @@ class Renderer:
 
     def close(self) -> None:
         """End the threads."""
-        for pool in (self._loading, self._rendering, self._encoding):
+        for pool in (self._loading, self._rendering):
             pool.shutdown(wait=False, cancel_futures=True)
+        if self._encoders is not None:
+            self._encoders.close()
 
     async def _get_ready(self) -> _Ready:
         if self._started is None or (self._started.done() and not self._is_loaded()):
@@ -155,7 +153,7 @@ class Renderer:
         return started is not None and started.done() and not started.cancelled() and started.exception() is None
 
     async def _start(self) -> _Ready:
-        def work() -> _Ready:
+        def work() -> tuple[Signer, Body, Engine]:
             signer = Signer.from_store(self._store, self._settings.certificate)
             pretrained = load_pretrained(self._uri, self._settings.tracking_uri)
             self._models[pretrained.uri] = pretrained
@@ -163,15 +161,22 @@ class Renderer:
             engine = body.engine(self.device, None, "auto")
             if self.device == "cuda":
                 _warm_up(engine, body, _WARM_UP)
-            return _Ready(signer, body, engine)
+            return signer, body, engine
 
-        ready = await asyncio.get_running_loop().run_in_executor(self._loading, work)
+        signer, body, engine = await asyncio.get_running_loop().run_in_executor(self._loading, work)
+        if self._encoders is not None:
+            self._encoders.close()
+        encoders = self._settings.render.encoders
+        if encoders < 0:
+            encoders = _ENCODERS if self.device == "cuda" else 0
+        self._encoders = Encoders(signer, encoders)
+        await self._encoders.start()
         if self.device == "cuda":
             self._turns, self._batches = asyncio.Semaphore(_RENDERING), asyncio.Semaphore(_BATCHES)
-        elif ready.engine.name == "winograd":
+        elif engine.name == "winograd":
             # A thread for each frame: others take all of them for one.
             self._turns = self._batches = asyncio.Semaphore(torch.get_num_threads())
-        return ready
+        return _Ready(self._encoders, body, engine)
 
     async def _person(self, key: PersonKey, person: Person) -> Avatar:
         try:

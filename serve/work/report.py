@@ -7,7 +7,7 @@ import threading
 import time
 from typing import Any
 
-from serve.records.desk_protocol import Desk
+from serve.records.desk_protocol import Desk, first_lease_s
 from serve.records.record import Change
 
 _log = logging.getLogger("raytalk.serve.work")
@@ -51,11 +51,14 @@ class Hold:
     """A job that this worker has. Made and used on the event loop but for what Report calls."""
 
     def __init__(self, desk: Desk, token: str, lease_s: float, loop: asyncio.AbstractEventLoop) -> None:
-        self._desk, self._token, self._lease_s, self._loop = desk, token, lease_s, loop
+        self._desk, self._token, self._loop = desk, token, loop
+        self._lease_s, self._patience_s = lease_s, first_lease_s(lease_s)
         self.report = Report(self)
         self._lock = threading.Lock()
         self._news: Change | None = None
         self._wake = asyncio.Event()
+        # The desk waits to hear that the job has arrived.
+        self._wake.set()
         self._sending = asyncio.Lock()
         self._stopped = ""
         self._lost = False
@@ -114,16 +117,18 @@ class Hold:
                 return False
             with self._lock:
                 news, self._news = self._news, None
+            asked = time.monotonic()
             try:
-                ours = await asyncio.wait_for(self._desk.report(self._token, news or Change()), self._lease_s / 3)
+                ours = await asyncio.wait_for(self._desk.report(self._token, news or Change()), self._patience_s / 3)
             except Exception as error:  # noqa: BLE001 - a desk that restarts fails in as many ways as Ray knows
                 with self._lock:
                     self._news = _merged(news, self._news) if self._news else news
-                if time.monotonic() - self._heard > self._lease_s:
+                if time.monotonic() - self._heard > self._patience_s:
                     self._lose("the desk has not answered for so long that another may have the job")
                 _log.warning("the desk does not answer: %s: %s", type(error).__name__, error)
                 return False
-            self._heard = time.monotonic()
+            # The desk counts from when it was asked, which was before it answered.
+            self._heard, self._patience_s = asked, self._lease_s
             if not ours:
                 self._lose("the job was taken away")
             return ours

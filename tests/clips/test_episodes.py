@@ -520,3 +520,16 @@ def test_decode() -> None:
     assert decode(b"", 64) is None
     padded = decode(data + b"\0\0", 64)
     assert padded is not None, "padding after the last marker does no harm"
+
+
+def test_a_store_that_fails_is_not_taken_for_damaged_clips(
+    storage: Storage, plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(storage: Storage, path: str) -> None:
+        raise StorageError(f"cannot read {path}: the object store is busy") from OSError("SLOW_DOWN")
+
+    monkeypatch.setattr("raytalk.clips.episodes.read_clips", failing)
+    said: list[str] = []
+    with pytest.raises(StorageError, match="the object store is busy"):
+        list(draw_window(storage, plan, 0, 2, 32, say=said.append))
+    assert said == []

@@ -12,10 +12,12 @@ from typing import Any
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+import ray
 import torch
 from toy_run import write_toy_run
 
 from raytalk.errors import CheckpointError, SettingsError, TrackingError
+from raytalk.evaluation import cast
 from raytalk.evaluation.evaluate import evaluate
 from raytalk.evaluation.settings import EvaluateSettings
 from raytalk.warping.learner import WarpLearner
@@ -145,6 +147,32 @@ def test_a_person_who_fails_is_reported(run: Path, long_clips: Path, tmp_path: P
     assert (summary["people"] == 3).all()
     assert f"{broken}," in (tmp_path / "out" / "failed.csv").read_text()
     assert f"- {broken} (block): clip {broken}" in (tmp_path / "out" / "summary.md").read_text()
+
+
+@pytest.mark.ray
+def test_what_is_lost_before_it_is_judged_is_performed_again(
+    run: Path,
+    long_clips: Path,
+    tmp_path: Path,
+    ray_session: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    true_judge, noted = cast._judge, tmp_path / "lost"
+
+    def judge_once_lost(given: Any, performance: Any) -> Any:
+        if not noted.exists():
+            noted.touch()
+            raise ray.exceptions.ObjectLostError("0" * 56, "10.0.0.1", "performed there")
+        return true_judge(given, performance)
+
+    monkeypatch.setattr(cast, "_judge", judge_once_lost)
+    quick = {key.replace(".", "__"): value for key, value in QUICK.items()}
+    summary = evaluate(settings(run, long_clips, tmp_path / "out", **quick))
+    printed = capsys.readouterr().out
+    assert "1 were lost with a machine before they were judged; begun anew" in printed
+    assert set(summary["people"]) == {3}
+    assert len(list((tmp_path / "out" / "people").rglob("*.parquet"))) == 3
 
 
 def test_what_does_not_fit_is_refused_before_anything_is_done(run: Path, long_clips: Path, tmp_path: Path) -> None:

@@ -1,11 +1,12 @@
 """Episodes through Ray Data: their order, where they begin, and how much of a long run is planned at once."""
 
 import time
-from itertools import islice
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import ray
 import torch
@@ -17,7 +18,8 @@ from raytalk.connect import storage_environment
 from raytalk.console import Console, console
 from raytalk.learning import feed as feed_module
 from raytalk.learning.arrival import batches
-from raytalk.learning.feed import Feed, training_dataset
+from raytalk.learning.dealing import Dealing
+from raytalk.learning.feed import ByRank, Feed, rest_of_run, stand_in, training_dataset
 from raytalk.storage import Storage
 
 pytestmark = pytest.mark.ray
@@ -70,8 +72,10 @@ def test_drawings_carry_as_many_pupils_as_the_feed_says(tmp_path: Path) -> None:
     drawings = []
     for share in (0.0, 1.0):
         with console() as lines:
-            rows = training_dataset(feed_of(str(tmp_path), lines, share), 0, 8, cpus_per_task=0.5).take(8)
-        drawings.append(np.stack([row["drawings"] for row in rows]))
+            rows = training_dataset(feed_of(str(tmp_path), lines, share), 0, 8, cpus_per_task=0.5).iterator()
+            found = batches(rows, 8, 0, torch.device("cpu"), lambda _: None)
+            drawings.append(next(found)["drawings"].numpy())
+            found.close()
     different = (drawings[0] != drawings[1]).any(axis=(2, 3, 4))
     assert different.shape == (8, 1 + SHOTS)
     assert different.all()
@@ -101,9 +105,33 @@ def test_the_scheduler_rests_while_enough_is_drawn_ahead(clips: str, monkeypatch
 
 
 def after_a_rest(clips: str, seconds: float) -> list[int]:
-    """The first four episodes, and none taken for so long afterwards: dealing ends and blocks lie ready."""
+    """The first four episodes, and none taken for so long afterwards: dealing ends and rows lie ready."""
     with console() as lines:
         rows = iter(training_dataset(feed_of(clips, lines), 0, 20_000, cpus_per_task=0.5).iter_rows())
-        first = [next(rows)["number"] for _ in range(4)]
+        first = next(rows)["number"][:4]
         time.sleep(seconds)
         return first
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_every_rank_gets_its_share_of_each_step(clips: str, ranks: int) -> None:
+    start, batch_size, steps = 5, 8, 30
+    with console() as lines:
+        feed = feed_of(clips, lines)
+        dealt = ByRank(lambda world: rest_of_run(feed, start, 400, batch_size, 0.5, world))
+        shards = [one["train"] for one in dealt.configure({"train": stand_in()}, ranks)]
+        dealing = Dealing(start, batch_size, ranks, steps=1)
+
+        def numbers_of(rank: int) -> list[list[int]]:
+            size = dealing.shares[rank]
+            found = batches(shards[rank], size, 2, torch.device("cpu"), lambda _: None, partial(dealing.expected, rank))
+            first = [batch["number"].tolist() for batch in islice(found, steps)]
+            found.close()
+            return first
+
+        with ThreadPoolExecutor(ranks) as threads:
+            of_ranks = list(threads.map(numbers_of, range(ranks)))
+    for step, of_step in enumerate(zip(*of_ranks, strict=True)):
+        first = start + step * batch_size
+        assert [*chain(*of_step)] == list(range(first, first + batch_size))
+        assert [len(own) for own in of_step] == dealing.shares

@@ -17,6 +17,7 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 from toy import TINY_NETWORKS, toy_clip, write_toy_clips
 from toy_run import write_toy_run
@@ -172,6 +173,25 @@ def test_a_killed_worker_is_replaced_and_the_count_is_right(
     assert "going on from the checkpoint at episode" in capsys.readouterr().out
 
 
+@pytest.mark.slow
+def test_three_workers_with_uneven_shares_track_the_curve_of_one(ray_session: None, clips: str, tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+
+    curves = []
+    for workers in (1, 3):
+        outcome = run(clips, tmp_path / str(workers), workers=workers, episodes=48, cpus_per_worker=0.5)
+        assert [(attempt.ranks, attempt.start, attempt.repeated) for attempt in outcome.attempts] == [(workers, 0, 0)]
+        folder = tmp_path / str(workers) / "metatrain"
+        noted = json.loads((folder / "run.json").read_text())["tracking_run"]
+        client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+        keys = ("loss/content", "loss/discriminator", "loss/feature_matching", "embedding/rms")
+        curves.append({key: [point.value for point in client.get_metric_history(noted, key)] for key in keys})
+    one, three = curves
+    for key, values in one.items():
+        assert len(values) == 6
+        assert three[key] == pytest.approx(values, rel=5e-3), key
+
+
 def test_broken_material_is_left_out_counted_and_named(
     ray_session: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -215,7 +235,8 @@ def test_checkpoints_and_clips_on_s3(ray_session: None, clips: str, s3_server: s
     [
         (["clips=/nowhere/at/all"], "no train clips in /nowhere/at/all; make some with jobs/preprocess.py"),
         (["episods=5"], "unknown setting 'episods': did you mean 'episodes'?"),
-        (["batch_size=3", "workers=2"], "batch_size=3 cannot be shared by workers=2 evenly"),
+        (["batch_size=3", "workers=2-4"], "batch_size=3 cannot be shared by workers=2-4: lower workers"),
+        (["workers=4-2"], "setting 'workers=4-2': give a number from 1 on, or a range like 1-4"),
         (["--preset", "huge"], "unknown preset 'huge'"),
     ],
 )
@@ -225,6 +246,18 @@ def test_the_users_mistakes_are_one_line_and_exit_2(words: list[str], message: s
     assert ended.returncode == 2
     assert ended.stderr.count("\n") == 1
     assert message in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "kept", "fewest_and_most"),
+    [("2", 2, (2, 2)), (3, 3, (3, 3)), ("1-4", "1-4", (1, 4)), ([2, 4], "2-4", (2, 4)), ("3-3", 3, (3, 3))],
+)
+def test_workers_are_a_number_or_a_range(given: Any, kept: Any, fewest_and_most: tuple[int, int]) -> None:
+    resolved = MetatrainSettings.resolve("debug", {"workers": given})
+    assert resolved.workers == kept
+    assert resolved.worker_range == fewest_and_most
+    again = MetatrainSettings.resolve("debug", yaml.safe_load(resolved.to_yaml()))
+    assert again == resolved
 
 
 def test_a_checkpoint_of_other_networks_is_refused_by_field(ray_session: None, clips: str, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """What `jobs/study.py` does: a study out of an evaluation, or an analysis out of answers."""
 
 import json
+from functools import partial
 
 import pandas as pd
 import pyarrow as pa
@@ -40,9 +41,8 @@ def read_rows(uri: str) -> pd.DataFrame:
     files = [trial["rows"] for trial in json.loads(storage.read(PROTOCOL))]
     tables = []
     for file in files:
-        place = join(uri, file)
-        with explained(place, "read"), storage.filesystem.open_input_file(storage.path(file)) as stream:
-            tables.append(pq.read_table(stream, columns=_COLUMNS))
+        with explained(join(uri, file), "read"):
+            tables.append(storage.load(file, partial(pq.read_table, columns=_COLUMNS)))
     return pa.concat_tables(tables).to_pandas()
 
 

@@ -79,9 +79,11 @@ def socket(calm: Service, id: str) -> Iterator[ClientConnection]:
 @pytest.fixture
 def nothing_is_left(calm: Service) -> Iterator[None]:
     """Neither in storage nor in the folder of uploads."""
-    folders = set(Path(tempfile.gettempdir()).glob("raytalk-upload-*"))
+    folders = set(Path(tempfile.gettempdir()).glob("raytalk-scratch-*/upload-*"))
     yield
-    wait_for(lambda: set(Path(tempfile.gettempdir()).glob("raytalk-upload-*")) - folders, lambda left: not left)
+    wait_for(
+        lambda: set(Path(tempfile.gettempdir()).glob("raytalk-scratch-*/upload-*")) - folders, lambda left: not left
+    )
     store = calm.store
     wait_for(lambda: [id for id in store.ids("avatars") if not store.read_record("avatars", id)], lambda left: not left)
     wait_for(lambda: [id for id in store.ids("films") if not store.read_record("films", id)], lambda left: not left)

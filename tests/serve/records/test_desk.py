@@ -223,3 +223,29 @@ async def test_material_goes_by_policy_once_nothing_more_is_learned(tmp_path: Pa
         assert seen.material_deleted
         assert [photo.crop for photo in seen.photos] == [""]
         assert [file.rpartition("/")[2] for file in toy.files(record.id)] == ["preview.jpg", "record.json"]
+
+
+@pytest.mark.parametrize("failed", [True, False])
+def test_what_drove_a_film_goes_by_policy_also_if_it_has_failed(tmp_path: Path, failed: bool) -> None:
+    @in_loop
+    async def go() -> None:
+        async with running(tmp_path, delete_material=True, tries=1) as toy:
+            film = await toy.accept_film(await toy.introduced(mode="FF"))
+            await toy.desk.settled()
+            assert toy.files("driver"), "the film is still to be made"
+            job = await toy.take("film")
+            toy.store.fails = lambda name, _: name == "delete_film_driver"
+            if failed:
+                assert await toy.desk.fail(job.token, "no-face", "There is none.", False)
+            else:
+                assert await toy.desk.finish(job.token, Change(frames=3))
+            await asyncio.sleep(0.05)
+            assert (await toy.desk.film("anna", film.id)).driver, "it is not deleted yet"
+            toy.store.mend()
+            await toy.start_anew()
+            await toy.desk.settled()
+            seen = await toy.desk.film("anna", film.id)
+            assert (seen.state, seen.driver) == ("failed" if failed else "ready", "")
+            assert [file.rpartition("/")[2] for file in toy.files(film.id)] == ["record.json"]
+
+    go()

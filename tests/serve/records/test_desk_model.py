@@ -11,7 +11,7 @@ from toy_desk import INTRODUCED, LEARNED, ToyDesk, in_loop, running
 from serve.records.leases import STORE_EVERY_S
 from serve.records.record import Avatar, Change, Film
 
-LEASE_S, TRIES = 30.0, 2
+LEASE_S, UNHEARD_S, TRIES = 30.0, 10.0, 2
 KINDS = ("introduce", "learn", "film")
 
 
@@ -29,14 +29,15 @@ class Model:
     interrupted: int = 0
     token: str = ""
     expires: float = 0.0
-    inherited: bool = False
+    innocent: bool = True
+    """whether the end of the hold is no fault of the work"""
 
     @property
     def waits(self) -> bool:
         return not self.token and self.state not in ("ready", "failed")
 
     def take(self, token: str, now: float) -> None:
-        self.token, self.expires, self.inherited = token, now + LEASE_S, False
+        self.token, self.expires, self.innocent = token, now + UNHEARD_S, True
         self.tries[self.kind] = self.tries.get(self.kind, 0) + 1
         self.state = {"introduce": "queued", "learn": "learning", "film": "making"}[self.kind]
 
@@ -93,7 +94,7 @@ class History:
     async def report(self) -> None:
         if self.held():
             model = self.random.choice(self.held())
-            model.expires, model.inherited = self.toy.clock() + LEASE_S, False
+            model.expires, model.innocent = self.toy.clock() + LEASE_S, False
             assert await self.toy.desk.report(model.token, Change(progress=self.random.random()))
 
     async def finish(self) -> None:
@@ -135,7 +136,7 @@ class History:
         for model in self.held():
             if model.expires <= self.toy.clock():
                 self.old_tokens.append(model.token)
-                model.fail(again=True, counted=not model.inherited)
+                model.fail(again=True, counted=not model.innocent)
 
     async def restart(self) -> None:
         await self.pass_time()
@@ -143,9 +144,9 @@ class History:
         for model in self.held():
             if model.expires <= self.toy.clock():
                 self.old_tokens.append(model.token)
-                model.fail(again=True, counted=not model.inherited)
+                model.fail(again=True, counted=not model.innocent)
             else:
-                model.expires, model.inherited = model.expires + STORE_EVERY_S, True
+                model.expires, model.innocent = model.expires + STORE_EVERY_S, True
         await self.toy.start_anew()
 
     async def compare(self) -> None:

@@ -1,12 +1,15 @@
 """Work is given to one at a time, in order, and is never lost."""
 
 import asyncio
+import time
 from pathlib import Path
 
 import pytest
 from toy_desk import INTRODUCED, LEARNED, ToyDesk, in_loop, running
 
+from serve.records.leases import STORE_EVERY_S
 from serve.records.record import Avatar, Change, Version
+from serve.records.rules import MOST_INTERRUPTIONS
 
 
 def _stored(toy: ToyDesk, id: str) -> Avatar:
@@ -63,7 +66,7 @@ async def test_who_is_not_heard_of_loses_the_job_and_its_word(tmp_path: Path) ->
     async with running(tmp_path, lease_s=30) as toy:
         record = await toy.introduced()
         first = await toy.take("learn", "first")
-        await toy.tick(20)
+        await toy.tick(9)
         assert await toy.desk.report(first.token, Change(progress=0.7, step=9, steps=10))
         await toy.tick(29)
         assert (await toy.desk.avatar("anna", record.id)).state == "learning"
@@ -80,12 +83,53 @@ async def test_who_is_not_heard_of_loses_the_job_and_its_word(tmp_path: Path) ->
 
 
 @in_loop
+async def test_a_job_given_to_a_worker_that_is_dead_already_goes_to_the_next_soon(tmp_path: Path) -> None:
+    async with running(tmp_path, tries=1, lease_s=30) as toy:
+        record = await toy.introduced()
+        dead = await toy.take("learn", "dead")
+        await toy.tick(9)
+        assert await toy.desk.take("learn", "other", 0) is None, "it may yet be heard of"
+        await toy.tick(2)
+        assert not await toy.desk.report(dead.token, Change(progress=0.5)), "two never work on it"
+        alive = await toy.take("learn", "alive")
+        assert (alive.id, alive.avatar.attempts["learn"], alive.avatar.interrupted) == (record.id, 2, 1)
+        assert await toy.desk.report(alive.token, Change()), "with tries=1: that nobody began counts as no try"
+        await toy.tick(29)
+        assert await toy.desk.finish(alive.token, LEARNED)
+
+
+@in_loop
+async def test_what_nobody_begins_ends_at_some_time(tmp_path: Path) -> None:
+    """A worker that dies of each job before it can say a word."""
+    async with running(tmp_path, tries=2) as toy:
+        record, begun = await toy.accept(), 0
+        while await toy.desk.take("introduce", "w", 0) is not None:
+            begun += 1
+            assert begun < 100
+            await toy.tick(11)
+        seen = await toy.desk.avatar("anna", record.id)
+        assert (seen.state, seen.reason and seen.reason.code) == ("failed", "not-begun")
+        assert begun == MOST_INTERRUPTIONS + 2
+
+
+@in_loop
+async def test_a_new_desk_knows_that_nobody_has_begun(tmp_path: Path) -> None:
+    async with running(tmp_path, lease_s=30) as toy:
+        record = await toy.introduced()
+        await toy.take("learn", "dead")
+        await toy.start_anew()
+        await toy.tick(10 + STORE_EVERY_S + 1)
+        assert (await toy.take("learn", "alive")).id == record.id
+
+
+@in_loop
 async def test_after_some_tries_it_has_failed(tmp_path: Path) -> None:
     async with running(tmp_path, tries=2, lease_s=30) as toy:
         record = await toy.introduced()
         job = await toy.take("learn")
         assert await toy.desk.fail(job.token, "internal", "It broke.", True)
         job = await toy.take("learn")
+        assert await toy.desk.report(job.token, Change())
         await toy.tick(31)
         seen = await toy.desk.avatar("anna", record.id)
         assert (seen.state, seen.preview_ready) == ("failed", True)
@@ -100,7 +144,9 @@ async def test_a_new_desk_waits_for_holds_that_go_on(tmp_path: Path) -> None:
     async with running(tmp_path, lease_s=30, tries=1) as toy:
         record = await toy.introduced()
         alive, dead = await toy.take("learn", "alive"), await toy.accept("bob")
-        await toy.take("introduce", "dead")
+        for job in (alive, await toy.take("introduce", "dead")):
+            assert await toy.desk.report(job.token, Change())
+        await toy.tick(2)
         seen = await toy.desk.avatar("anna", record.id)
         await toy.start_anew()
         found = await toy.desk.avatar("anna", record.id)
@@ -138,10 +184,11 @@ async def test_signs_of_life_reach_storage(tmp_path: Path) -> None:
     async with running(tmp_path, lease_s=30) as toy:
         await toy.introduced()
         job = await toy.take("learn")
+        assert await toy.desk.report(job.token, Change())
         for _ in range(5):
             await toy.tick(10)
             assert await toy.desk.report(job.token, Change())
-            await toy.tick()
+            await toy.tick(STORE_EVERY_S)
         await toy.start_anew()
         await toy.tick(25)
         assert await toy.desk.report(job.token, Change()), "the new desk knows the newest end of the hold"
@@ -232,3 +279,20 @@ async def test_a_desk_by_itself_takes_jobs_away(tmp_path: Path) -> None:
     assert (job.id, job.avatar.attempts) == (record.id, {"introduce": 2})
     assert await desk.ready()
     await desk.stop()
+
+
+@in_loop
+async def test_a_desk_that_stood_still_takes_no_job_from_who_could_not_report(tmp_path: Path) -> None:
+    toy = ToyDesk(tmp_path, lease_s=30)
+    # Of files, which the desk sweeps when they are old.
+    toy.clock.seconds = time.time()
+    await toy.desk.start()
+    await toy.accept()
+    job = await toy.take("introduce")
+    toy.clock.pass_by(2)
+    await asyncio.sleep(1.2)
+    # The whole process, for nine seconds: more than is left of the first hold, much less than a lease.
+    toy.clock.pass_by(9)
+    await asyncio.sleep(1.2)
+    assert await toy.desk.report(job.token, Change(progress=0.1))
+    await toy.desk.stop()

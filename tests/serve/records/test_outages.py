@@ -59,6 +59,7 @@ async def test_a_hold_ends_only_once_that_is_stored(tmp_path: Path) -> None:
     async with running(tmp_path, lease_s=30) as toy:
         record = await toy.accept()
         job = await toy.take("introduce")
+        assert await toy.desk.report(job.token, Change())
         toy.store.break_down()
         await toy.tick(31)
         assert await toy.desk.take("introduce", "other", 0) is None

@@ -71,6 +71,7 @@ async def test_of_a_fine_tuned_avatar_and_progress(run: Path, tmp_path: Path) ->
         assert film.state == "ready"
         assert not probe(Path(toy.store.film_place(film.id).root) / "film.mp4").has_audio
         assert shop.progress() == sorted(shop.progress())
+        await toy.desk.settled()
         assert not toy.files("driver"), "by policy"
 
 

@@ -243,33 +243,6 @@ async def test_a_desk_that_restarts_costs_nothing(tmp_path: Path) -> None:
 
 
 @in_loop
-async def test_a_worker_that_hears_nothing_for_the_length_of_a_lease_stops(tmp_path: Path) -> None:
-    async with running(tmp_path) as toy:
-        await toy.accept()
-        desk = Away(toy.desk)
-
-        def do(job: Job, report: Report) -> None:
-            desk.away = True
-            for _ in range(1000):
-                report.check()
-                time.sleep(0.01)
-
-        handler, start = Toy(do), time.monotonic()
-        await once(toy, handler, desk, lease_s=1.0)
-        assert handler.ends == ["lost"]
-        assert 1.0 < time.monotonic() - start < 8
-
-
-@in_loop
-async def test_signs_of_life(tmp_path: Path) -> None:
-    async with running(tmp_path) as toy:
-        await toy.accept()
-        desk = Watched(toy.desk)
-        await once(toy, Toy(lambda job, report: time.sleep(1.5)), desk, lease_s=0.9)
-        assert len(desk.told) >= 3
-
-
-@in_loop
 async def test_a_worker_that_is_told_to_stop_gives_its_job_back(tmp_path: Path) -> None:
     async with running(tmp_path) as toy:
         accepted = await toy.accept()

@@ -1,0 +1,1 @@
+"""Search over the settings of meta-learning with Ray Tune: trials, a score that is the same for all, and its answer."""
