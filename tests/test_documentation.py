@@ -51,7 +51,7 @@ def commands(text: str) -> Iterator[tuple[str, list[str]]]:
 def script(path: str) -> ModuleType:
     """A file of jobs/ or benchmarks/ as a module; what it imports from beside itself is found."""
     file = ROOT / path
-    sys.path.insert(0, str(file.parent))
+    sys.path.append(str(file.parent))
     try:
         spec = importlib.util.spec_from_file_location(f"documented_{file.stem}", file)
         assert spec is not None

@@ -15,7 +15,8 @@ from raytalk.learning.meta import MetaLearner
 from raytalk.learning.settings import MetatrainSettings
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-sys.path.insert(0, str(BENCHMARKS))
+# Last: a benchmark has the name of a package.
+sys.path.append(str(BENCHMARKS))
 
 from messages import Sizes  # noqa: E402
 from reading import ReadingSettings, counting_s3, read_all  # noqa: E402

@@ -146,8 +146,8 @@ def account(
 ) -> tuple[bool, dict[str, float | str]]:
     """Whether what was accepted is done, once; and what clients saw from the kill until all was well again.
 
-    stored: ids of all avatars and films that there are afterwards. before: when nothing was wrong. least: seconds to count
-    requests for, if all went well.
+    stored: ids of all avatars and films that there are afterwards. before: when nothing was wrong. least: seconds for
+    which requests are counted if all went well.
     """
     lost = load.avatars.lost() + load.films.lost()
     accepted = load.avatars.accepted.keys() | load.films.accepted.keys() | {load.known["id"]}
