@@ -3,14 +3,18 @@
 import argparse
 import hashlib
 import hmac
+import logging
 import os
 import re
 import secrets
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Self
 
 from raytalk.errors import SettingsError
+
+_log = logging.getLogger("raytalk.serve.keys")
 
 LOCAL = "local"
 """the owner of everything where no key is asked for"""
@@ -19,6 +23,8 @@ _OWNER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 _HASH = re.compile(r"[0-9a-f]{64}")
 _LONGEST = 512
 """characters of a key that are looked at"""
+_AGAIN_S = 5.0
+"""after which the file is looked at again"""
 
 
 class Keyring:
@@ -28,9 +34,14 @@ class Keyring:
     every request.
     """
 
-    def __init__(self, owners: Mapping[str, str] | None = None) -> None:
-        """owners: SHA-256 of a key in hexadecimal -> its owner. None or empty: no key is asked for."""
-        self._entries = [(bytes.fromhex(digest), owner) for digest, owner in (owners or {}).items()]
+    def __init__(self, owners: Mapping[str, str] | None = None, file: Path | None = None) -> None:
+        """owners: SHA-256 of a key in hexadecimal -> its owner. None or empty: no key is asked for.
+
+        file: where they are from; when it changes, its keys are valid and no others. What cannot be read then, or is
+        not on this machine, leaves everything as it is.
+        """
+        self._entries = _entries(owners or {})
+        self._file, self._looked, self._seen = file, 0.0, _stamp(file)
 
     def __bool__(self) -> bool:
         """Whether keys are asked for."""
@@ -44,22 +55,33 @@ class Keyring:
         open its doors because of a typing mistake.
         """
         if path:
-            try:
-                text = Path(path).expanduser().read_text("utf-8")
-            except (OSError, UnicodeDecodeError) as error:
-                raise SettingsError(f"keys={path} cannot be read: {error}") from error
-            return cls(_parsed(text.splitlines(), f"keys={path}"))
+            file = Path(path).expanduser().absolute()
+            return cls(_read(file, f"keys={path}"), file)
         given = environment.get(VARIABLE)
         return cls(_parsed(given.split(","), VARIABLE)) if given is not None else cls()
 
     def owner(self, key: str) -> str | None:
         """Whose key this is; None: nobody's. Takes the same time whichever it is."""
+        self._look_again()
         digest = hashlib.sha256(key[:_LONGEST].encode("utf-8", "surrogatepass")).digest()
         found: str | None = None
         for known, whose in self._entries:
             if hmac.compare_digest(known, digest):
                 found = whose
         return found if len(key) <= _LONGEST else None
+
+    def _look_again(self) -> None:
+        if self._file is None or time.monotonic() < self._looked + _AGAIN_S:
+            return
+        self._looked = time.monotonic()
+        seen = _stamp(self._file)
+        if seen is None or seen == self._seen:
+            return
+        self._seen = seen
+        try:
+            self._entries = _entries(_read(self._file, f"keys={self._file}"))
+        except SettingsError as error:
+            _log.warning("the keys stay as they were: %s", error)
 
 
 def new_key() -> str:
@@ -83,6 +105,26 @@ def main(arguments: list[str] | None = None) -> None:
     except SettingsError as error:
         parser.error(str(error))
     print(f"key for {owner}, shown only now:\n{key}\nline for the file that keys= names (or {VARIABLE}):\n{entry}")
+
+
+def _entries(owners: Mapping[str, str]) -> list[tuple[bytes, str]]:
+    return [(bytes.fromhex(digest), owner) for digest, owner in owners.items()]
+
+
+def _stamp(file: Path | None) -> tuple[int, int] | None:
+    """What changes with the file; None: it is not there."""
+    try:
+        found = file.stat() if file is not None else None
+    except OSError:
+        return None
+    return (found.st_mtime_ns, found.st_size) if found is not None else None
+
+
+def _read(file: Path, source: str) -> dict[str, str]:
+    try:
+        return _parsed(file.read_text("utf-8").splitlines(), source)
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{source} cannot be read: {error}") from error
 
 
 def _parsed(lines: Iterable[str], source: str) -> dict[str, str]:

@@ -82,7 +82,12 @@ class Cluster:
         return process
 
     def start_head(self, block: bool) -> "subprocess.Popen[bytes]":
-        """block: what is started ends with the process that starts it, and all of it if a part does."""
+        """block: what is started ends with the process that starts it, and all of it if a part does.
+
+        Without: what a start that failed has left behind is ended first, so that a node is to be started afterwards.
+        """
+        if not block:
+            self._end()
         # What tells `ray start` that there is a cluster already, because its node is on this machine.
         (self._ray / "ray_current_cluster").unlink(missing_ok=True)
         words = ["--head", "--port", str(self._port), "--num-cpus", "0", "--include-dashboard", "false"]
@@ -125,10 +130,13 @@ class Cluster:
     def last_words(self) -> str:
         return self._log.read_text()[-3000:]
 
-    def close(self) -> None:
+    def _end(self) -> None:
         for process in self._processes():
             with contextlib.suppress(psutil.Error):
                 process.kill()
+
+    def close(self) -> None:
+        self._end()
         for started in self._started:
             started.kill()
             started.wait()

@@ -20,7 +20,7 @@ def test_a_run_is_measured_on_other_people_and_always_alike(tmp_path: Path) -> N
     write_toy_clips(clips.uri, people=2, held_out=6, frames=8, size=48)
     settings = sweep_settings(clips=clips.uri, output=str(tmp_path))
     objective = settings.objective
-    _, others = divide_people(clips, objective, settings.seed)
+    others = divide_people(clips, objective, settings.seed)[1][:2]
     sittings = seat(clips, tuple(others), 32, objective, settings.seed)
     people = People(tuple(others), measure_yardstick(sittings, Judges(objective)))
     run = write_toy_run(tmp_path / "run")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from raytalk.errors import SettingsError
+from serve import keys
 from serve.errors import BadRequest, Unprocessable
 from serve.front.names import consent_statement, idempotency_key, label_of, person_name, printable
 from serve.keys import Keyring, line, main, new_key
@@ -63,6 +64,30 @@ def test_a_file_that_is_not_there_opens_nothing(tmp_path: Path) -> None:
     (tmp_path / "binary").write_bytes(b"\xff\xfe")
     with pytest.raises(SettingsError, match="cannot be read"):
         Keyring.of(str(tmp_path / "binary"), {})
+
+
+def test_a_key_taken_out_of_the_file_is_valid_no_longer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keys, "_AGAIN_S", 0.0)
+    file = tmp_path / "keys"
+    file.write_text(f"{line('ada', 'k1')}\n{line('bob', 'k2')}\n")
+    ring = pickle.loads(pickle.dumps(Keyring.of(str(file), {})))
+    assert (ring.owner("k1"), ring.owner("k2"), ring.owner("k3")) == ("ada", "bob", None)
+    file.write_text(f"{line('ada', 'k1')}\n{line('eve', 'k3')}\n# changed\n")
+    assert (ring.owner("k1"), ring.owner("k2"), ring.owner("k3")) == ("ada", None, "eve")
+    for damaged in ("", "ada without-a-hash\n"):
+        file.write_text(damaged)
+        assert (ring.owner("k1"), ring.owner("k2"), bool(ring)) == ("ada", None, True), "the doors stay as they were"
+    file.unlink()
+    assert (ring.owner("k1"), ring.owner("k2")) == ("ada", None)
+
+
+def test_the_file_is_not_looked_at_for_every_request(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    file.write_text(f"{line('ada', 'k1')}\n")
+    ring = Keyring.of(str(file), {})
+    assert ring.owner("k1") == "ada"
+    file.write_text(f"{line('bob', 'other')}\n")
+    assert ring.owner("k1") == "ada", "not before five seconds are over"
 
 
 def test_the_command_refuses_odd_names(capsys: pytest.CaptureFixture[str]) -> None:
