@@ -2,6 +2,7 @@
 #   make PYTHON=python3.12 setup     another interpreter
 #   make VENV=/somewhere test        another place for the virtual environment
 #   make PHOTO=ada.jpg demo          the demo ends with a photograph of yours
+#   make FAULTS=--quick faults       one fault of each kind (--list, --again, an area: serve, head, ...)
 PYTHON ?= python3
 VENV ?= .venv
 DEMO ?= runs/demo
@@ -53,6 +54,9 @@ test: $(STAMP)  ## run the tests, but for the slow ones
 
 test-slow: $(STAMP)  ## run the tests that take minutes
 	$(BIN)/python -m pytest -m slow
+
+faults: $(STAMP)  ## break everything on purpose, one thing after the other, and write docs/reliability.md (an hour)
+	PYTHONPATH=tests $(BIN)/python -m faults $(FAULTS)
 
 lint: $(STAMP)  ## check style, formatting and types
 	$(BIN)/ruff check .

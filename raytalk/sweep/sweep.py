@@ -115,7 +115,7 @@ def _search(
     board = Board()
     with console() as lines, _quiet_tune():
         plan = Plan(
-            settings, cast.selection, gpus, board, lines, storage_environment(), handle.uri, handle.run_id
+            settings, cast.selection, gpus, board, lines, storage_environment(lines.say_once), handle.uri, handle.run_id
         )  # fmt: skip
         notes = f"tune/{uuid.uuid4().hex}"
         storage = records.storage

@@ -41,12 +41,15 @@ _NAMES = {
 _RECORD, _PREVIEW, _FILM = "record.json", "preview.jpg", "film.mp4"
 _DELETION = re.compile(r"deletions/([0-9]{20})\.json")
 
+_PATIENCE_S = 10.0
+"""a request does not wait longer for storage that does not answer; the desk has its own way to go on"""
+
 
 class Store:
     """Everything below one URI: a folder or s3://bucket/prefix."""
 
     def __init__(self, uri: str) -> None:
-        self.storage = Storage(uri)
+        self.storage = Storage(uri, patience=_PATIENCE_S)
 
     def __repr__(self) -> str:
         return f"Store({self.storage.uri!r})"
