@@ -24,6 +24,8 @@ def rank() -> int:
 
 def sizes(own: int, device: torch.device) -> list[int]:
     """How many episodes of a step each rank has, from every rank's own number."""
+    if world_size() == 1:
+        return [own]
     return [int(size) for size in gather(torch.tensor([own], device=device))]
 
 
