@@ -98,7 +98,7 @@ def patiently(store: str, action: Callable[[], T], seconds: float | None = None)
     `action` raised last.
     """
     longest = patience() if seconds is None else seconds
-    first, pause = 0.0, _FIRST_PAUSE
+    first, pause = time.monotonic(), _FIRST_PAUSE
     while True:
         try:
             result = action()
@@ -106,7 +106,6 @@ def patiently(store: str, action: Callable[[], T], seconds: float | None = None)
             if not is_passing(error):
                 raise
             now = time.monotonic()
-            first = first or now
             mistyped = _UNREACHABLE.search(str(error)) and not OUTAGES.knows(store)
             until = first + (min(longest, _UNKNOWN_PATIENCE) if mistyped else longest)
             if now + pause > until:

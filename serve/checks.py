@@ -17,6 +17,9 @@ from serve.work.provenance import Signer
 
 _log = logging.getLogger("raytalk.serve")
 
+_PATIENCE_S = 10.0
+"""for storage that does not answer whoever starts the service"""
+
 
 def check_places(settings: ServiceSettings) -> None:
     """Look at everything that the settings name. Raises SettingsError saying which setting is wrong, and how."""
@@ -45,13 +48,16 @@ def _check_checkpoint(settings: ServiceSettings) -> None:
 def _check_storage(uri: str) -> None:
     if not _is_local(uri):
         try:
-            Storage(uri).exists()
+            Storage(uri, patience=_PATIENCE_S).exists()
         except StorageError as error:
             _log.warning("storage=%s cannot be looked at from here, replicas will: %s", uri, error)
         return
     place = Path(uri)
-    while not place.exists():
-        place = place.parent
+    try:
+        while not place.exists():
+            place = place.parent
+    except PermissionError as error:
+        raise SettingsError(f"storage={uri} cannot be used: {error}") from error
     if not place.is_dir():
         raise SettingsError(f"storage={uri} cannot be used: {place} is a file")
     if not os.access(place, os.W_OK | os.X_OK):

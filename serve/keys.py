@@ -37,15 +37,17 @@ class Keyring:
     def __init__(self, owners: Mapping[str, str] | None = None, file: Path | None = None) -> None:
         """owners: SHA-256 of a key in hexadecimal -> its owner. None or empty: no key is asked for.
 
-        file: where they are from; when it changes, its keys are valid and no others. What cannot be read then, or is
+        file: where they are from; when it changes, its keys are valid and no others. Where a line of it cannot be
+        understood no new key is taken, and what was taken out is valid no longer. A file that cannot be read, or is
         not on this machine, leaves everything as it is.
         """
         self._entries = _entries(owners or {})
+        self._asked = bool(owners)
         self._file, self._looked, self._seen = file, 0.0, _stamp(file)
 
     def __bool__(self) -> bool:
         """Whether keys are asked for."""
-        return bool(self._entries)
+        return self._asked
 
     @classmethod
     def of(cls, path: str, environment: Mapping[str, str] = os.environ) -> Self:
@@ -56,7 +58,8 @@ class Keyring:
         """
         if path:
             file = Path(path).expanduser().absolute()
-            return cls(_read(file, f"keys={path}"), file)
+            source = f"keys={path}"
+            return cls(_parsed(_text(file, source).splitlines(), source), file)
         given = environment.get(VARIABLE)
         return cls(_parsed(given.split(","), VARIABLE)) if given is not None else cls()
 
@@ -77,11 +80,19 @@ class Keyring:
         seen = _stamp(self._file)
         if seen is None or seen == self._seen:
             return
-        self._seen = seen
+        source = f"keys={self._file}"
         try:
-            self._entries = _entries(_read(self._file, f"keys={self._file}"))
+            text = _text(self._file, source)
         except SettingsError as error:
             _log.warning("the keys stay as they were: %s", error)
+            return
+        self._seen = seen
+        try:
+            self._entries = _entries(_parsed(text.splitlines(), source))
+        except SettingsError as error:
+            words = set(text.lower().split())
+            self._entries = [entry for entry in self._entries if entry[0].hex() in words]
+            _log.warning("no new key is taken: %s", error)
 
 
 def new_key() -> str:
@@ -120,9 +131,9 @@ def _stamp(file: Path | None) -> tuple[int, int] | None:
     return (found.st_mtime_ns, found.st_size) if found is not None else None
 
 
-def _read(file: Path, source: str) -> dict[str, str]:
+def _text(file: Path, source: str) -> str:
     try:
-        return _parsed(file.read_text("utf-8").splitlines(), source)
+        return file.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{source} cannot be read: {error}") from error
 

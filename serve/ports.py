@@ -92,7 +92,8 @@ def _own_gcs_port() -> int | None:
         if not kept.exists():
             return 0
         address = kept.read_text()
-    return _number(address)
+    # The port of Ray's client server names no cluster.
+    return None if "://" in address else _number(address)
 
 
 def _gcs_port(process: "psutil.Process") -> int | None:

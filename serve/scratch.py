@@ -51,7 +51,8 @@ def sweep() -> None:
             # Held while it is deleted: whoever has just made it and not locked it yet finds it gone, and makes another.
             shutil.rmtree(folder, ignore_errors=True)
             _log.info("%s belonged to a process that is no more, and is deleted", folder)
-        except BlockingIOError:
+        except OSError:
+            # Held; or a file system without locks, on which nothing can be told.
             continue
         finally:
             os.close(descriptor)
@@ -74,7 +75,10 @@ def _made() -> tuple[Path, int] | None:
     if descriptor is None:
         return None
     # Waits for a sweep that was faster.
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    except OSError as error:
+        _log.warning("%s cannot be locked: it stays if this process is killed: %s", folder, error)
     return folder, descriptor
 
 

@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from serve.errors import Problem
+from serve.errors import Problem, Unavailable
 from serve.scratch import new_folder
 
 _log = logging.getLogger("raytalk.serve.shortcut")
@@ -191,8 +191,12 @@ class Shortcut:
         if path is not None:
             try:
                 return await asyncio.wait_for(self._lines[path].call(method, arguments), seconds)
-            except (Gone, TimeoutError):
+            except Gone:
                 self._forget(who, path)
+            except TimeoutError:
+                # Not asked again through Serve: who has too much to do would have twice as much.
+                self._forget(who, path)
+                raise Unavailable("The service does not answer now. Try again in a moment.", "too-slow") from None
             except Problem as problem:
                 if problem.status >= 500:
                     self._forget(who, path)
@@ -227,10 +231,12 @@ class Shortcut:
         try:
             line = await Line.open(path)
             self._lines = {each: known for each, known in self._lines.items() if known.usable} | {path: line}
-        except OSError:
+        except FileNotFoundError:
             if len(self._elsewhere) >= _MOST:
                 self._elsewhere.clear()
             self._elsewhere.add(path)
+        except OSError as error:
+            _log.warning("%s cannot be reached now: %s", path, error)
         finally:
             del self._opening[path]
 

@@ -60,8 +60,10 @@ def load_folder(uri: str) -> Kept:
         card, name = read_marker(place)
     where = f"{place.uri}/{name}"
     with tempfile.TemporaryDirectory(prefix="raytalk-avatar-") as temporary:
+        # A store that fails is no damaged avatar.
+        path = place.fetch_file(name, Path(temporary))
         try:
-            tensors = load_part(place.uri, place.fetch_file(name, Path(temporary)))
+            tensors = load_part(place.uri, path)
             embedding, landmarks = tensors.pop("embedding"), tensors.pop("landmarks")
             identity = tensors.pop("identity", None)
             if card.mode == "FF":

@@ -116,4 +116,8 @@ def _with_absolute_places(settings: DoctorSettings) -> DoctorSettings:
     changes = {
         name: absolute_uri(getattr(settings, name)) for name in ("storage", "weights") if getattr(settings, name)
     }
-    return settings.model_copy(update={**changes, "checkpoint": absolute_checkpoint(settings.checkpoint)})
+    # Jobs hand it to their workers, whose own environment need not have it.
+    uri = settings.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI", "")
+    tracking = settings.tracking.model_copy(update={"uri": uri})
+    checkpoint = absolute_checkpoint(settings.checkpoint)
+    return settings.model_copy(update={**changes, "checkpoint": checkpoint, "tracking": tracking})

@@ -89,7 +89,10 @@ def metatrain(settings: MetatrainSettings, part: Part | None = None) -> Outcome:
         )
         _say_what_changed(run, settings)
     known = notes.get("tracking_run") or (resumed.tracking_run if resumed else None)
-    handle = start_run(settings.tracking, run.uri, settings.name, _flat(settings), known, part.parent_run)
+    tracking = settings.tracking
+    if part.tracking_uri:
+        tracking = tracking.model_copy(update={"uri": part.tracking_uri})
+    handle = start_run(tracking, run.uri, settings.name, _flat(settings), known, part.parent_run)
     run.write("run.json", json.dumps({"tracking_run": handle.run_id}).encode())
     status = "FAILED"
     try:

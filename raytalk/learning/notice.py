@@ -16,11 +16,13 @@ _MOST_STEPS = 1000
 class Notice:
     """Asks Ray now and then, at the same step on every rank, and tells of each node once."""
 
-    def __init__(self, ask: Callable[[], PreemptionInfo | None] = ray.train.get_preemption_info) -> None:
-        """ask: what all ranks must call equally often."""
+    def __init__(
+        self, ask: Callable[[], PreemptionInfo | None] = ray.train.get_preemption_info, steps: int = 0
+    ) -> None:
+        """ask: what all ranks must call equally often; steps: that the run had when this process began."""
         self._ask = ask
         self._known: set[str] = set()
-        self._looked_at, self._next = 0, 0
+        self._looked_at, self._next = steps, 0
         self._then = time.monotonic()
 
     def look(self, steps: int) -> PreemptionInfo | None:

@@ -1,6 +1,6 @@
 """What a run is given by the sweep that it is one trial of. Without one, all of it is as it is here by default."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from raytalk.console import Console
@@ -28,3 +28,5 @@ class Part:
     """MLflow run that this one is a child of"""
     console: Console | None = None
     """where its lines go instead of this process's output"""
+    tracking_uri: str = field(default="", repr=False)
+    """MLflow's store, not among the settings that are kept: it may hold a password"""

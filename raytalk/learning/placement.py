@@ -80,7 +80,7 @@ def wait_for_nodes(seconds: float, workers: int, gpus: float, cpus: float) -> No
     bundle = {"CPU": cpus} | ({"GPU": gpus} if gpus else {})
     what = f"{workers * gpus:g} GPUs" if gpus else f"{workers * cpus:g} CPUs"
     print(f"waiting up to {seconds:.0f} s for nodes with {what}", flush=True)
-    request_resources(bundles=[bundle] * workers)
+    request_resources(bundles=[bundle] * workers + [{"CPU": 1}])  # the last for drawing episodes
     deadline = time.monotonic() + seconds
     try:
         while not _there(workers, gpus, cpus) and time.monotonic() < deadline:

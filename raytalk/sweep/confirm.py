@@ -68,8 +68,9 @@ def confirm(
     print(f"comparing trial {best.name} with the defaults on {len(people.trials)} other people", flush=True)
     try:
         winner, own = ray.get(wanted)
-    except ray.exceptions.RayTaskError as error:
-        cause = error.cause if isinstance(error.cause, RaytalkError) else error
+    except ray.exceptions.RayError as error:
+        cause = getattr(error, "cause", None)
+        cause = cause if isinstance(cause, RaytalkError) else error
         return Confirmation(missing=f"the comparison failed: {' '.join(str(cause).split())[-300:]}")
     records.storage.write(CONFIRMATION_FILE, json.dumps({"of": of, "winner": winner, "defaults": own}).encode())
     return Confirmation(winner, own)

@@ -53,7 +53,7 @@ class Plan:
                 "name": record.name,
                 "gpus_per_worker": self.gpus or 1.0,
                 "max_failures": min(_RESTARTS, run.max_failures),
-                "tracking": sweep.tracking.model_copy(update={"uri": self.tracking_uri, "register_as": ""}),
+                "tracking": sweep.tracking.model_copy(update={"register_as": ""}),
                 **rhythm(run, sweep.objective.looks),
             }
         )

@@ -18,6 +18,9 @@ from raytalk.sweep.trial import SCORE, TRIAL
 DEFAULTS = 0
 """the trial of the settings as they are"""
 
+_SESSION = 1_000_003
+"""between the seeds of two sessions"""
+
 
 class Suggestions(Protocol):
     """Who suggests points."""
@@ -90,11 +93,13 @@ class Optuna:
             self._search.add_evaluated_point(record.point, record.score)
 
 
-def suggestions(settings: SweepSettings, space: Space) -> Suggestions:
-    """As `settings.search` says. Raises SettingsError."""
+def suggestions(settings: SweepSettings, space: Space, earlier: int = 0) -> Suggestions:
+    """As `settings.search` says. earlier: trials of other sessions. Raises SettingsError."""
     if settings.search == "grid":
         return Gridded(space)
-    return Optuna(space, settings.seed) if settings.search == "optuna" else Drawn(space, settings.seed)
+    # Every session would draw the first points again.
+    seed = settings.seed + _SESSION * earlier
+    return Optuna(space, seed) if settings.search == "optuna" else Drawn(space, settings.seed)
 
 
 class Search(Searcher):

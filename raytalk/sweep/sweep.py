@@ -64,7 +64,7 @@ def sweep(settings: SweepSettings) -> Answer:
     place_of_all = Storage(join(settings.output, settings.name))
     entries = read_entries(settings.space, settings.train)
     space = to_space(entries, settings.train, settings.space)
-    source = suggestions(settings, space)
+    source = suggestions(settings, space, len(Records(place_of_all).all()))
     store_uri(settings.tracking, place_of_all.uri)  # what is wrong with it is told now
     scan(Storage(settings.clips), "train")
     _begin(place_of_all, settings, space)
@@ -237,7 +237,7 @@ def _tracked(place_of_all: Storage, settings: SweepSettings) -> RunHandle:
 
 def _delete_others(records: Records, kept: set[int]) -> None:
     for record in records.all():
-        if record.number not in kept:
+        if record.number not in kept and record.state != "begun":  # those go on with the next command
             records.storage.delete(f"{TRIALS}/{record.name}/checkpoints")
 
 

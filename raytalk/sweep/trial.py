@@ -40,7 +40,8 @@ class Trial(tune.Trainable):
     """of this attempt, on the board"""
     _looked: bool
     """whether a look waits for its answer"""
-    _error: Exception | None
+    _errors: list[Exception]
+    """of this run alone"""
     _thread: threading.Thread
 
     def setup(self, config: dict[str, Any], plan: Plan | None = None) -> None:
@@ -52,11 +53,13 @@ class Trial(tune.Trainable):
         self._start(int(config[TRIAL]))
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Another trial in the same process, which has loaded everything."""
-        ended = self._end()
-        if ended:
-            self._start(int(new_config[TRIAL]))
-        return ended
+        """Another trial in the same process, which has loaded everything.
+
+        What still runs was stopped and ends by itself: Tune forgets a trial that it cannot reset.
+        """
+        self._end()
+        self._start(int(new_config[TRIAL]))
+        return True
 
     def step(self) -> dict[str, Any]:
         """Wait for the next look; that this is called again means that the trial goes on."""
@@ -71,7 +74,9 @@ class Trial(tune.Trainable):
             if look is not None:
                 episodes, figures = look
                 self._looked = True
-                self._keep(self._record.looked(episodes, figures))
+                # A run that had to begin again has no later looks.
+                curve = {at: score for at, score in self._record.curve.items() if at < episodes}
+                self._keep(replace(self._record, curve=curve).looked(episodes, figures))
                 return self._result(done=False)
             if not alive:
                 self._keep(self._how_it_ended())
@@ -84,31 +89,33 @@ class Trial(tune.Trainable):
 
     def _start(self, number: int) -> None:
         plan = self._plan
-        self._key, self._looked, self._error = uuid4().hex, False, None
+        self._key, self._looked, self._errors = uuid4().hex, False, []
         self._record = self._records.read(number)
         self._before, self._since = self._record, time.monotonic()
-        self._thread = threading.Thread(target=self._train, args=(self._key,), name="metatrain", daemon=True)
+        run = self._key, self._record, self._errors
+        self._thread = threading.Thread(target=self._train, args=run, name="metatrain", daemon=True)
         if self._record.state != "begun":
             return
         verb = "goes on" if self._record.curve else "begins"
         plan.console.say(f"[{self._record.name}] {verb}: {shown(self._record)}")
         self._thread.start()
 
-    def _train(self, key: str) -> None:
+    def _train(self, key: str, record: Record, errors: list[Exception]) -> None:
         plan, sweep = self._plan, self._plan.settings
         watch = SweepWatch(
             key, sweep.clips, plan.people, sweep.objective, sweep.seed, plan.board, plan.environment
         )  # fmt: skip
-        console = Tagged(plan.console, self._record.name)
+        console = Tagged(plan.console, record.name)
         try:
             metatrain(
-                plan.run_settings(self._record), Part(1 / sweep.concurrent, watch, plan.parent_run, console)
+                plan.run_settings(record),
+                Part(1 / sweep.concurrent, watch, plan.parent_run, console, plan.tracking_uri),
             )  # fmt: skip
         except Exception as error:  # noqa: BLE001 - whatever it is, the sweep goes on; `_how_it_ended` tells it
-            self._error = error
+            errors.append(error)
 
     def _how_it_ended(self) -> Record:
-        error = self._error
+        error = self._errors[0] if self._errors else None
         if isinstance(error, TrainingCollapsed):
             record = replace(self._record, state="collapsed", reason=str(error))
         elif error is not None:
@@ -130,14 +137,12 @@ class Trial(tune.Trainable):
         )
         self._records.write(self._record)
 
-    def _end(self) -> bool:
-        """Whether the run has ended."""
+    def _end(self) -> None:
         if self._thread.is_alive():
             self._plan.board.answer(self._key, go_on=False)
             self._thread.join(_ENDING_SECONDS)
-        if isinstance(self._error, TrainingStopped):
-            self._plan.console.say(f"[{self._record.name}] {self._error}, score {self._record.score:.4f}")
-        return not self._thread.is_alive()
+        if self._errors and isinstance(self._errors[0], TrainingStopped):
+            self._plan.console.say(f"[{self._record.name}] {self._errors[0]}, score {self._record.score:.4f}")
 
     def _result(self, done: bool) -> dict[str, Any]:
         score = self._record.score

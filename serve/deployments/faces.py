@@ -23,6 +23,8 @@ from serve.work.introduce import Introducer
 class FacesDeployment(Worker):
     """Finds faces in driving pictures, and introduces new people."""
 
+    _listener: Listener | None = None
+
     async def __init__(self, settings: ServiceSettings, desk: DeploymentHandle[Any]) -> None:  # type: ignore[misc]
         store, maker, signer = await loaded(settings, settings.faces.threads or cores())
         detector = make_detector(maker.settings.detector, maker.device.type)
@@ -43,5 +45,6 @@ class FacesDeployment(Worker):
         return found
 
     async def __del__(self) -> None:
-        self._listener.close()
+        if self._listener is not None:
+            self._listener.close()
         await super().__del__()

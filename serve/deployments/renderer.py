@@ -86,6 +86,7 @@ class RendererDeployment:
             self._frames.inc(value, tags={"mode": mode})
 
     async def __del__(self) -> None:
-        self._listener.close()
-        self._forgetting.cancel()
-        self._renderer.close()
+        # In the order in which they were made: what failed to be made, and what follows it, is not there.
+        for name, end in (("_renderer", "close"), ("_forgetting", "cancel"), ("_listener", "close")):
+            if hasattr(self, name):
+                getattr(getattr(self, name), end)()

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from serve.errors import Unavailable
 from serve.parts import PictureFormat
 from serve.work.encoding import encode
 from serve.work.provenance import Signer
@@ -35,12 +36,16 @@ class Encoders:
 
     async def start(self) -> None:
         """Processes are there when this is done. Raises BrokenExecutor if they cannot be had."""
-        await self.encode([np.zeros((16, 16, 3), np.uint8)] * max(1, self._processes), "jpeg", 90, False)
+        frames = [np.zeros((16, 16, 3), np.uint8)] * max(1, self._processes)
+        await self._in(self._pool, frames, "jpeg", 90, False)
 
     async def encode(
         self, frames: "list[Pictures]", format: PictureFormat, quality: int, visible_mark: bool
     ) -> list[bytes]:
-        """Frames HxWx3 uint8 RGB as files: see `serve.work.encoding.encode`. A process that was killed is replaced."""
+        """Frames HxWx3 uint8 RGB as files: see `serve.work.encoding.encode`.
+
+        A process that was killed is replaced. Raises Unavailable if that one ends as well.
+        """
         pool = self._pool
         try:
             return await self._in(pool, frames, format, quality, visible_mark)
@@ -48,7 +53,10 @@ class Encoders:
             if self._pool is pool:
                 pool.shutdown(wait=False, cancel_futures=True)
                 self._pool = self._make()
+        try:
             return await self._in(self._pool, frames, format, quality, visible_mark)
+        except BrokenExecutor as error:
+            raise Unavailable("Pictures cannot be encoded now: try again.", "encoders-unavailable") from error
 
     def close(self) -> None:
         """End threads and processes."""

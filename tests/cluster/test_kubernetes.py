@@ -225,6 +225,7 @@ def test_a_job_has_a_cluster() -> None:
         if "clusterSelector" in spec:
             assert spec["clusterSelector"] == {"ray.io/cluster": cluster["metadata"]["name"]}
             assert "shutdownAfterJobFinishes" not in spec
+            assert "backoffLimit" not in spec, "KubeRay refuses it: a retry would make the cluster anew"
         asked = set(yaml.safe_load(spec.get("entrypointResources", "{}")))
         assert asked <= custom, file
 

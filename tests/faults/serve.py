@@ -35,13 +35,26 @@ def replica_killed(part: str, folder: Path) -> Outcome:
         load = loaded(service, folder)
         with load.going():
             before = wait_until_busy(part, load)
+            dead = {process.pid for process in service.processes(part)}
             killed = service.kill(part)
+            there_again = _until_another(service, part, dead, killed)
             well = load.until_well(killed, AGAIN_S)
             ended = time.monotonic()
-            replaced = len(service.processes(part)) == 1
         load.until_done(DONE_S)
         kept, measured = account(load, records(service.storage), before, killed, ended)
-    return Outcome(f"service: {part} killed under load", held=well and replaced and kept, measured=measured)
+    replaced = {"s until another process takes its place": "never" if there_again is None else round(there_again, 1)}
+    held = well and there_again is not None and kept
+    return Outcome(f"service: {part} killed under load", held=held, measured=replaced | measured)
+
+
+def _until_another(service: RunningService, part: str, dead: set[int], killed: float) -> float | None:
+    """Seconds from then."""
+    while time.monotonic() < killed + AGAIN_S:
+        there = {process.pid for process in service.processes(part)} - dead
+        if there:
+            return time.monotonic() - killed
+        time.sleep(0.1)
+    return None
 
 
 def everything_killed(folder: Path) -> Outcome:
