@@ -29,7 +29,9 @@ def main() -> int:
     options = _options()
     if options.one:
         return _child(_named(options.one), Path(options.folder), Path(options.result))
-    before = report.read(KEPT / "results.json")
+    # What was tried for a shorter time does not count as tried.
+    kept = KEPT / ("quick.json" if options.quick else "results.json")
+    before = report.read(kept)
     chosen = _chosen(options, before)
     if options.list:
         for scenario in chosen:
@@ -47,7 +49,7 @@ def main() -> int:
         print(f"[{number}/{len(chosen)}] {scenario.name} ...", flush=True)
         results[scenario.name] = _tried(scenario, options.quick)
         print(results[scenario.name].line(), flush=True)
-        report.write(KEPT / "results.json", before | results)
+        report.write(kept, before | results)
         # Whatever ends this process, what was measured is told.
         _tell(output, before | results if options.again else results)
     _tell(output, before | results if options.again else results)

@@ -45,7 +45,7 @@ def test_the_autoscaler_is_asked_and_waited_for(
     start = time.monotonic()
     wait_for_nodes(60, workers=2, gpus=1, cpus=1)
     assert 0.5 <= time.monotonic() - start < 30
-    assert asked == [[{"CPU": 1, "GPU": 1}] * 2, []]
+    assert asked == [[{"CPU": 1, "GPU": 1}] * 2 + [{"CPU": 1}], []]
     assert "waiting up to 60 s for nodes with 2 GPUs" in capsys.readouterr().out
 
 
@@ -54,4 +54,4 @@ def test_waiting_ends(monkeypatch: pytest.MonkeyPatch, asked: list[list[dict[str
     start = time.monotonic()
     wait_for_nodes(1, workers=2, gpus=0, cpus=1)  # nothing would be left for drawing episodes
     assert 1 <= time.monotonic() - start < 30
-    assert asked == [[{"CPU": 1}] * 2, []]
+    assert asked == [[{"CPU": 1}] * 3, []]
