@@ -185,8 +185,8 @@ def test_the_paper_preset_is_the_paper() -> None:
 
 
 def test_a_batch_that_workers_cannot_share_is_refused() -> None:
-    with pytest.raises(SettingsError, match="batch_size=8 cannot be shared by workers=3"):
-        MetatrainSettings.resolve("paper", {"workers": 3})
+    with pytest.raises(SettingsError, match="batch_size=8 cannot be shared by workers=9: lower workers"):
+        MetatrainSettings.resolve("paper", {"workers": 9})
 
 
 @pytest.mark.parametrize(

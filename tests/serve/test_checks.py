@@ -90,6 +90,8 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> int:
         listener.listen()
         port = int(listener.getsockname()[1])
         monkeypatch.setattr(ports, "_port", lambda: port)
+        # Other tests have a cluster in this process.
+        monkeypatch.setattr("ray.is_initialized", lambda: False)
         yield port  # type: ignore[misc]
 
 
