@@ -42,8 +42,8 @@ def open_s3(uri: str, lasting: bool = False) -> tuple[pafs.FileSystem, str, str]
             region=query.pop("region", region),
             connect_timeout=10,
             request_timeout=_SILENCE_SECONDS,
-            # A small file is then put by one request instead of three.
-            allow_delayed_open=True,
+            # A small file is then put by one request instead of three; such a file system cannot be sent to others.
+            allow_delayed_open=not lasting,
             retry_strategy=pafs.AwsStandardS3RetryStrategy(max_attempts=_LASTING if lasting else _SHORT),
             **query,
         )

@@ -136,7 +136,7 @@ def _search(
             run_config=tune.RunConfig(
                 name=notes,
                 storage_path=storage.root,
-                storage_filesystem=storage.filesystem,
+                storage_filesystem=storage.lasting_filesystem,
                 failure_config=tune.FailureConfig(max_failures=settings.max_failures),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # the run keeps its own
                 callbacks=[_Order(records, lines)],
