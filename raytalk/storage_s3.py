@@ -18,8 +18,8 @@ _SILENCE_SECONDS = 30.0
 def open_s3(uri: str, lasting: bool = False) -> tuple[pafs.FileSystem, str, str]:
     """The file system of an s3:// URI, the path in it, and what to call the store.
 
-    lasting: a client that goes on asking by itself for two minutes or more, for who cannot ask again.
-    Raises StorageError.
+    lasting: a client that goes on asking by itself for two minutes or more, for who cannot ask again; it may be sent to
+    processes without the environment of this one. Raises StorageError.
     """
     parts = urlsplit(uri)
     if parts.scheme != "s3":
@@ -36,17 +36,37 @@ def open_s3(uri: str, lasting: bool = False) -> tuple[pafs.FileSystem, str, str]
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
     if region is None and "endpoint_override" in query:
         region = "us-east-1"
+    if lasting and "access_key" not in query and os.environ.get("AWS_ACCESS_KEY_ID"):
+        # What pyarrow finds in the environment by itself it does not send along.
+        query["access_key"] = os.environ["AWS_ACCESS_KEY_ID"]
+        query["secret_key"] = os.environ.get("AWS_SECRET_ACCESS_KEY", "")
+        query["session_token"] = os.environ.get("AWS_SESSION_TOKEN")
     store = f"s3://{parts.netloc}" + (f" at {query['endpoint_override']}" if "endpoint_override" in query else "")
     try:
-        filesystem = pafs.S3FileSystem(
+        filesystem = (_Lasting if lasting else pafs.S3FileSystem)(
             region=query.pop("region", region),
             connect_timeout=10,
             request_timeout=_SILENCE_SECONDS,
-            # A small file is then put by one request instead of three; such a file system cannot be sent to others.
-            allow_delayed_open=not lasting,
-            retry_strategy=pafs.AwsStandardS3RetryStrategy(max_attempts=_LASTING if lasting else _SHORT),
+            # A small file is then put by one request instead of three.
+            allow_delayed_open=True,
+            retry_strategy=_attempts(_LASTING if lasting else _SHORT),
             **query,
         )
     except (OSError, TypeError, pa.ArrowException) as error:
         raise StorageError(f"cannot open {uri}: {advice(error)}") from error
     return filesystem, f"{parts.netloc}{parts.path}".rstrip("/"), store
+
+
+class _Lasting(pafs.S3FileSystem):  # type: ignore[misc]
+    """Keeps its patience where it is sent to; pyarrow's would be asked three times there."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _received, super().__reduce__()[1]
+
+
+def _received(options: dict[str, Any]) -> _Lasting:
+    return _Lasting(**options, retry_strategy=_attempts(_LASTING))
+
+
+def _attempts(most: int) -> pafs.AwsStandardS3RetryStrategy:
+    return pafs.AwsStandardS3RetryStrategy(max_attempts=most)

@@ -1,5 +1,6 @@
 """A store that fails for a while: asked again, said once, given up in time."""
 
+import pickle
 import threading
 import time
 from pathlib import Path
@@ -188,6 +189,22 @@ def test_a_small_file_is_put_by_one_request() -> None:
         while server.counts["passed"] < 2 and time.monotonic() < end:
             time.sleep(0.01)
         assert server.counts["passed"] == 2
+
+
+@pytest.mark.s3
+def test_a_file_system_for_others_keeps_keys_and_patience_where_it_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    with faulty_s3() as server:
+        storage = Storage(f"{server.uri}/a")
+        storage.write("x", b"small")
+        sent = pickle.dumps(storage.lasting_filesystem)
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"):
+            monkeypatch.delenv(name, raising=False)
+        received = pickle.loads(sent)
+        assert received.get_file_info(storage.path("x")).size == 5
+        server.counts.clear()
+        server.break_for("unavailable", 5.0)
+        assert pickle.loads(pickle.dumps(received)).get_file_info(storage.path("x")).size == 5
+        assert server.failed >= 3, "by then a client of three attempts has given up"
 
 
 @pytest.mark.s3
