@@ -16,8 +16,7 @@ def test_it_runs_on_a_cpu() -> None:
     assert [row["batch size"] for row in (small, large)] == [1, 2]
     for row in (small, large):
         assert row["episodes per second"] > 0
-        # Peaks were measured a moment before, beside whatever else ran then.
-        assert 0 < row["floor over time"] < 1.2
+        assert 0 < row["floor over time"] < 1
     # 16 of 36 products: less than the 3x3 convolutions, pooled and up-sampled for themselves, would take.
     assert 0.008 < small["floor"]["TFLOP per episode"] < 0.014
     assert small["floor"]["TFLOP per episode"] == large["floor"]["TFLOP per episode"]
