@@ -2,16 +2,13 @@
 
 import contextlib
 import logging
-import os
 import pickle
 import shutil
-import signal
 import socket
 import sqlite3
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,6 +16,7 @@ import numpy as np
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from mlflow_server import MlflowServer
 from PIL import Image
 
 from raytalk.config import JobSettings
@@ -57,51 +55,10 @@ def empty_store(tables: Path, tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'mlflow.db'}"
 
 
-class Server:
-    """An `mlflow server` of its own on loopback, with its store in `folder`."""
-
-    def __init__(self, folder: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = int(free.getsockname()[1])
-        self.uri = f"http://127.0.0.1:{self.port}"
-        self.folder = folder
-        self.process: subprocess.Popen[bytes] | None = None
-        folder.mkdir()
-
-    def launch(self) -> None:
-        words = ["-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port), "--workers", "1"]
-        store = ["--backend-store-uri", f"sqlite:///{self.folder / 'm.db'}"]
-        files = ["--artifacts-destination", str(self.folder / "files")]
-        with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, *words, *store, *files],
-                stdout=log,
-                stderr=log,
-                cwd=self.folder,
-                env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-                start_new_session=True,
-            )
-
-    def wait(self) -> None:
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.uri}/health", timeout=2):
-                return
-            time.sleep(0.1)
-        raise AssertionError((self.folder / "log").read_text())
-
-    def kill(self) -> None:
-        if self.process is not None:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
-            self.process = None
-
-
 @pytest.fixture(scope="module", autouse=True)
-def launched(module_folder: Path, tables: Path) -> Iterator[Server]:
+def launched(module_folder: Path, tables: Path) -> Iterator[MlflowServer]:
     """Started with the first test, so that it is up when the first one needs it."""
-    running = Server(module_folder / "server")
+    running = MlflowServer(module_folder / "server")
     shutil.copy(tables, running.folder / "m.db")
     running.launch()
     yield running
@@ -109,7 +66,7 @@ def launched(module_folder: Path, tables: Path) -> Iterator[Server]:
 
 
 @pytest.fixture
-def server(launched: Server) -> Server:
+def server(launched: MlflowServer) -> MlflowServer:
     launched.wait()
     return launched
 
@@ -192,7 +149,7 @@ def test_taking_a_run_up_again_gives_one_run(store: str, tmp_path: Path) -> None
     assert len(client.search_runs([experiment.experiment_id])) == 1
 
 
-def test_a_killed_server_loses_nothing(server: Server) -> None:
+def test_a_killed_server_loses_nothing(server: MlflowServer) -> None:
     settings = TrackingSettings(uri=server.uri, experiment="outage")
     handle, said = start_run(settings, "", "outage", {}), Said()
     tracker = Tracker.open(handle, said)

@@ -11,13 +11,13 @@ from typing import Any
 import psutil
 import ray
 import torch
+from mlflow_server import MlflowServer
 from ray.cluster_utils import Cluster
 from ray.core.generated import autoscaler_pb2
 from toy import TINY_NETWORKS
 from toy_run import write_toy_run
 
 from faults.jobs import kill_node, several_nodes
-from faults.mlflow_server import MlflowServer
 from faults.outcome import Outcome
 from faults.training_run import WINDOW, Training, curve_of, state_of, training, unreadable, workers_below
 from raytalk.errors import CheckpointError

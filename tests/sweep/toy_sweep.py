@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from toy import TINY_NETWORKS
+
 from raytalk.sweep.records import Record
 from raytalk.sweep.settings import SweepSettings
 from raytalk.sweep.space import Space, read_space
@@ -9,14 +11,7 @@ from raytalk.sweep.space import Space, read_space
 TINY: dict[str, Any] = {
     "trials": 3,
     "train": {
-        "networks": {
-            "resolution": 32,
-            "min_channels": 8,
-            "max_channels": 16,
-            "attention_down": 16,
-            "attention_up": 32,
-            "adain_blocks": 1,
-        },
+        "networks": TINY_NETWORKS,
         "data": {"shots": 2, "shuffle_files": 2},
         "validation": {"people": 2, "targets": 2},
         "batch_size": 4,

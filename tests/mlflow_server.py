@@ -19,30 +19,38 @@ class MlflowServer:
             free.bind(("127.0.0.1", 0))
             self._port = int(free.getsockname()[1])
         self.uri = f"http://127.0.0.1:{self._port}"
-        self._folder = folder
+        self.folder = folder
         self._process: subprocess.Popen[bytes] | None = None
         folder.mkdir()
 
     def start(self) -> None:
-        """Start it and wait until it answers."""
+        """Launch it and wait."""
+        self.launch()
+        self.wait(300)
+
+    def launch(self) -> None:
+        """Its process begins."""
         words = ["-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self._port), "--workers", "1"]
-        store = ["--backend-store-uri", f"sqlite:///{self._folder / 'm.db'}"]
-        files = ["--artifacts-destination", str(self._folder / "files")]
-        with (self._folder / "log").open("ab") as log:
+        store = ["--backend-store-uri", f"sqlite:///{self.folder / 'm.db'}"]
+        files = ["--artifacts-destination", str(self.folder / "files")]
+        with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, *words, *store, *files],
                 stdout=log,
                 stderr=log,
-                cwd=self._folder,
+                cwd=self.folder,
                 env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
                 start_new_session=True,
             )
-        deadline = time.monotonic() + 300
+
+    def wait(self, seconds: float = 60) -> None:
+        """Until it answers."""
+        deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.uri}/health", timeout=2):
                 return
             time.sleep(0.1)
-        raise AssertionError((self._folder / "log").read_text())
+        raise AssertionError((self.folder / "log").read_text())
 
     def kill(self) -> None:
         """With all its processes."""
