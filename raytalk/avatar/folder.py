@@ -8,19 +8,18 @@ levels, .15 on average (measured with random weights, 128 and 256 px). All else 
 """
 
 import json
-import tempfile
 import uuid
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor
 
 from raytalk.avatar.body import Body
 from raytalk.avatar.card import MARKER, AvatarCard, is_weights, read_marker
 from raytalk.command import absolute_uri
-from raytalk.errors import AvatarError, CheckpointError, StorageError
-from raytalk.learning.checkpoint import compare_tensors, load_part
+from raytalk.errors import AvatarError, CheckpointError
+from raytalk.learning.checkpoint import compare_tensors
 from raytalk.learning.release import halved
 from raytalk.networks.settings import NetworkSettings
 from raytalk.storage import Storage
@@ -52,29 +51,32 @@ def save_folder(uri: str, card: AvatarCard, tensors: dict[str, Tensor], weights:
 
 
 def load_folder(uri: str) -> Kept:
-    """Raises AvatarError if there is no avatar, or it is damaged."""
+    """Nothing of a person is laid down on this machine. Raises AvatarError if there is no avatar, or it is damaged;
+    StorageError if the store fails."""
     place = Storage(absolute_uri(uri))
     card, name = read_marker(place)
     if not place.exists(name):
         # Replaced between two reads; or damaged, and then it is no better now.
         card, name = read_marker(place)
     where = f"{place.uri}/{name}"
-    with tempfile.TemporaryDirectory(prefix="raytalk-avatar-") as temporary:
-        # A store that fails is no damaged avatar.
-        path = place.fetch_file(name, Path(temporary))
-        try:
-            tensors = load_part(place.uri, path)
-            embedding, landmarks = tensors.pop("embedding"), tensors.pop("landmarks")
-            identity = tensors.pop("identity", None)
-            if card.mode == "FF":
-                return Kept(card, embedding, landmarks, identity, None, None)
-            coefficients = tensors.pop("coefficients")
-            weights = {key.removeprefix(_GENERATOR): value.float() for key, value in tensors.items()}
-            body = Body.empty(NetworkSettings(**card.networks))
-            compare_tensors(where, weights, body.weights())
-        except KeyError as error:
-            raise AvatarError(f"{where} lacks {error}: make the avatar again") from None
-        except (CheckpointError, StorageError) as error:
-            raise AvatarError(f"{error}: make the avatar again") from None
+    if not place.exists(name):
+        raise AvatarError(f"{where} is not there: make the avatar again")
+    data = place.read(name)
+    try:
+        tensors = load(data)
+        embedding, landmarks = tensors.pop("embedding"), tensors.pop("landmarks")
+        identity = tensors.pop("identity", None)
+        if card.mode == "FF":
+            return Kept(card, embedding, landmarks, identity, None, None)
+        coefficients = tensors.pop("coefficients")
+        weights = {key.removeprefix(_GENERATOR): value.float() for key, value in tensors.items()}
+        body = Body.empty(NetworkSettings(**card.networks))
+        compare_tensors(where, weights, body.weights())
+    except SafetensorError as error:
+        raise AvatarError(f"{where} cannot be read: {error}: make the avatar again") from None
+    except KeyError as error:
+        raise AvatarError(f"{where} lacks {error}: make the avatar again") from None
+    except CheckpointError as error:
+        raise AvatarError(f"{error}: make the avatar again") from None
     body.fill(weights)
     return Kept(card, embedding, landmarks, identity, coefficients, body)

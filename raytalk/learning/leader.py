@@ -27,9 +27,8 @@ class Leader:
         self, job: Job, learner: MetaLearner, device: torch.device, perceptual: list[dict[str, object]]
     ) -> None:
         """perceptual: the networks of the content loss, with digests."""
-        self.job, self.settings, self.learner, self.device, self.perceptual = (
-            job, job.settings, learner, device, perceptual,
-        )  # fmt: skip
+        self.job, self.settings, self.perceptual = job, job.settings, perceptual
+        self.learner, self.device = learner, device
         self.say, self.run = job.console.say, Storage(job.run)
         self.figures: dict[str, float] = {}
         """of the last validation"""

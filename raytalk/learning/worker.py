@@ -66,10 +66,8 @@ class _Worker:
         self.episodes = Resumption(
             self.learner, self.settings, job.catalog.detector, perceptual, job.tracking.uri, self.say
         ).episodes(Storage(job.run))
-        self.meters, self.notice = (
-            RankMeters(self.settings.name, self.rank, self.device),
-            Notice(steps=self.learner.steps),
-        )
+        self.meters = RankMeters(self.settings.name, self.rank, self.device)
+        self.notice = Notice(steps=self.learner.steps)
         self.leader: Leader | None = None
         if self.rank == 0:
             for network in networks:

@@ -1,6 +1,7 @@
 """Avatars: feed-forward and fine-tuned, kept and loaded, driven by landmarks."""
 
 import json
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -188,6 +189,22 @@ def test_damage_is_said_so(run: Path, tmp_path: Path) -> None:
         (tmp_path / "a" / "avatar.json").write_text(spoilt)
         with pytest.raises(AvatarError, match=said):
             Avatar.load(str(tmp_path / "a"))
+
+
+@pytest.mark.s3
+def test_nothing_of_a_person_is_laid_down_by_who_loads_them(
+    run: Path, s3_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    avatar = fine_tuned(run, 0)[0]
+    avatar.save(f"{s3_server}/a")
+    # A process that is killed cannot clear away what it has put there.
+    monkeypatch.setattr(tempfile, "mkdtemp", lambda **options: pytest.fail("a temporary folder is made"))
+    loaded = Avatar.load(f"{s3_server}/a").render(points()).astype(int)
+    assert np.abs(loaded - avatar.render(points())).max() <= 2, "half precision"
+    place = Storage(f"{s3_server}/a")
+    place.delete(next(entry.path for entry in place.entries() if entry.path.endswith(".safetensors")))
+    with pytest.raises(AvatarError, match="is not there: make the avatar again"):
+        Avatar.load(f"{s3_server}/a")
 
 
 def test_a_feed_forward_avatar_needs_its_checkpoint(run: Path, tmp_path: Path) -> None:
