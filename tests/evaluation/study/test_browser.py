@@ -139,7 +139,7 @@ def test_a_reload_loses_nothing(page, key, tmp_path):
     page.click("#go")
     _answer_all(page, key)
     page.reload()
-    assert not page.run("document.getElementById('end').hidden")
+    assert not page.run("document.getElementById('end').hidden"), page.run("state")
     result = json.loads(_save(page).read_text())
     assert result["reloads"] == 2
     assert result["participant"] == "b"
