@@ -29,6 +29,9 @@ _FRESH_S = 10.0
 _MOST = 10_000
 """whose replicas are remembered"""
 
+_GIVEN_UP = ""
+"""instead of a method: nobody waits any longer for the answer of that number"""
+
 Method = Callable[..., Awaitable[Any]]
 
 
@@ -83,12 +86,23 @@ class Listener:
         task = asyncio.current_task()
         assert task is not None
         self._keep(task)
+        going: dict[int, asyncio.Task[None]] = {}
         try:
             while True:
-                self._keep(asyncio.create_task(self._answer(writer, *await _read(reader))))
+                number, method, arguments = await _read(reader)
+                if method == _GIVEN_UP:
+                    if number in going:
+                        going[number].cancel()
+                    continue
+                going[number] = answering = asyncio.create_task(self._answer(writer, number, method, arguments))
+                answering.add_done_callback(lambda _, number=number: going.pop(number))  # type: ignore[misc]
+                self._keep(answering)
         except (OSError, asyncio.IncompleteReadError):
             return
         finally:
+            # Nobody is left to be answered.
+            for answering in going.values():
+                answering.cancel()
             writer.close()
 
     def _keep(self, task: "asyncio.Task[None]") -> None:
@@ -142,6 +156,11 @@ class Line:
         try:
             self._writer.write(_packed(number, method, arguments))
             answer, problem, broken = await waiting
+        except asyncio.CancelledError:
+            # Or too late: what nobody waits for is not worked on.
+            if self.usable:
+                self._writer.write(_packed(number, _GIVEN_UP, ()))
+            raise
         finally:
             self._waiting.pop(number, None)
         if problem is not None:

@@ -84,8 +84,8 @@ class Browser:
         self.wait(f"location.href === {json.dumps(address)} && document.readyState === 'complete'")
 
     def reload(self) -> None:
-        """As soon as a person could: what a page keeps in localStorage travels to the browser by a way of its own, and a
-        reload within the same millisecond can overtake it."""
+        """As soon as a person could: what a page keeps in localStorage travels to the browser by a way of its own, and
+        a reload within the same millisecond can overtake it."""
         time.sleep(0.3)
         self.run("window.before = true")
         self.send("Page.reload")

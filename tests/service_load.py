@@ -162,17 +162,26 @@ class LiveClient:
         later = [shown for shown, sent in list(self.shown) if sent > killed]
         return later[0] - killed if later else None
 
+    def until_recovered(self, killed: float, seconds: float) -> float:
+        """Wait for it."""
+        while (recovered := self.recovered(killed)) is None:
+            assert time.monotonic() < killed + seconds, "no picture came any more"
+            time.sleep(0.05)
+        return recovered
+
     def longest_gap(self, start: float, end: float) -> float:
         """Seconds without a picture between these times."""
         moments = [start, *(shown for shown, _ in list(self.shown) if start < shown < end), end]
         return max(after - before for before, after in itertools.pairwise(moments))
 
     @contextmanager
-    def going(self) -> Iterator[None]:
+    def going(self) -> Iterator["LiveClient"]:
+        """From the first picture on."""
         thread = threading.Thread(target=self._run, daemon=True)
         thread.start()
         try:
-            yield
+            self.until_recovered(time.monotonic(), TIMEOUT_S)
+            yield self
         finally:
             self._over.set()
             thread.join(30)

@@ -17,11 +17,13 @@ from raytalk.avatar.card import AvatarCard
 from raytalk.avatar.drawing import draw_ahead
 from raytalk.avatar.engines import Engine, EngineName, Pictures
 from raytalk.avatar.folder import load_folder, save_folder
+from raytalk.command import absolute_uri
 from raytalk.errors import CheckpointError
 from raytalk.faces.draw import draw_batch
 from raytalk.learning.fewshot import FewShotLearner
 from raytalk.learning.pretrained import Pretrained, load_pretrained
 from raytalk.networks.settings import NetworkSettings
+from raytalk.storage import Storage
 
 Points = npt.NDArray[np.float32]
 
@@ -131,13 +133,14 @@ class Avatar:
         save_folder(uri, self.card, tensors, weights)
 
     @classmethod
-    def load(cls, uri: str, tracking_uri: str = "", pretrained: Pretrained | None = None) -> Self:
-        """An avatar from its folder; `pretrained` saves loading an FF avatar's checkpoint again.
+    def load(cls, place: str | Storage, tracking_uri: str = "", pretrained: Pretrained | None = None) -> Self:
+        """An avatar from its folder (a URI, or where it is to be read from); `pretrained` saves loading an FF avatar's
+        checkpoint again.
 
         Raises AvatarError if there is none or it is damaged, CheckpointError if an FF avatar's checkpoint is missing or
         another than it was made from.
         """
-        kept = load_folder(uri)
+        kept = load_folder(place if isinstance(place, Storage) else Storage(absolute_uri(place)))
         landmarks, identity = (None if part is None else part.numpy() for part in (kept.landmarks, kept.identity))
         if kept.card.mode == "FF":
             pretrained = pretrained or load_pretrained(kept.card.checkpoint, tracking_uri)

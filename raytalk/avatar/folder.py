@@ -50,10 +50,9 @@ def save_folder(uri: str, card: AvatarCard, tensors: dict[str, Tensor], weights:
             place.delete(entry.path)
 
 
-def load_folder(uri: str) -> Kept:
+def load_folder(place: Storage) -> Kept:
     """Nothing of a person is laid down on this machine. Raises AvatarError if there is no avatar, or it is damaged;
     StorageError if the store fails."""
-    place = Storage(absolute_uri(uri))
     card, name = read_marker(place)
     if not place.exists(name):
         # Replaced between two reads; or damaged, and then it is no better now.

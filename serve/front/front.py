@@ -80,6 +80,11 @@ class Front:
         what = "this key is not valid" if key else "a key is needed"
         raise Unauthorized(f"{what}: send Authorization: Bearer KEY", headers={"WWW-Authenticate": "Bearer"})
 
+    def holds(self, key: str | None, owner: str) -> bool:
+        """Whether this key still says that one is this owner: what lasts long asks again."""
+        keyring = self.backend.keyring
+        return not keyring or (bool(key) and keyring.owner(key or "") == owner)
+
 
 def front_of(connection: HTTPConnection) -> Front:
     """The state of this replica."""
@@ -99,7 +104,9 @@ async def _asking(
     request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 ) -> str:
     front = front_of(request)
-    owner = front.owner_of(credentials.credentials if credentials else None, address_of(request))
+    key = credentials.credentials if credentials else None
+    owner = front.owner_of(key, address_of(request))
+    request.state.holds = functools.partial(front.holds, key, owner)
     most = front.settings.limits.requests_per_minute
     front.requests.check(owner, f"{most:g} requests a minute are the most")
     return owner

@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
-NOT_FOUND, UNAVAILABLE, MISUSED, DONE = 4404, 1013, 1008, 1000
+UNAUTHORIZED, NOT_FOUND, UNAVAILABLE, MISUSED, DONE = 4401, 4404, 1013, 1008, 1000
 """codes that a connection is closed with"""
 
 

@@ -9,6 +9,7 @@ rendered at a time; one that is overtaken is not sent.
 import asyncio
 import contextlib
 import time
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import WebSocket
@@ -22,6 +23,7 @@ from serve.front.live_flow import (
     DONE,
     MISUSED,
     NOT_FOUND,
+    UNAUTHORIZED,
     UNAVAILABLE,
     Newest,
     Over,
@@ -41,6 +43,7 @@ from serve.records.record import Avatar
 
 _START_SECONDS, _IDLE_SECONDS, _SEND_SECONDS = 15.0, 120.0, 30.0
 _WATCH_SECONDS = 20.0
+_KEY_SECONDS = 2.0
 _BAD_MESSAGES = 100
 _FAILURES = 20
 """unexpected errors one after the other before the connection is given up"""
@@ -52,8 +55,9 @@ _ROOM_MS = 5.0
 class LiveSession:
     """Runs until it is over; `frames` is then how many pictures were sent."""
 
-    def __init__(self, front: Front, socket: WebSocket, owner: str, avatar: Avatar) -> None:
-        self.frames = 0
+    def __init__(self, front: Front, socket: WebSocket, owner: str, avatar: Avatar, holds: Callable[[], bool]) -> None:
+        """holds: whether the key that it was opened with is still the owner's."""
+        self.frames, self._holds = 0, holds
         self._front, self._socket, self._owner, self._avatar = front, socket, owner, avatar
         self._limits = front.settings.limits
         self._newest: Newest[Driving] = Newest()
@@ -72,7 +76,7 @@ class LiveSession:
         """Raises Over, always."""
         key, mode = version_of(self._avatar)
         self._person = Person(key, mode, await self._front.backend.renderer.face(key))
-        await first_to_end(self._receive(), self._work(), self._tell(), self._watch())
+        await first_to_end(self._receive(), self._work(), self._tell(), self._watch(), self._check())
 
     # What comes in.
 
@@ -278,6 +282,12 @@ class LiveSession:
                 raise Over(NOT_FOUND, "deleted") from None
             except Problem:
                 await asyncio.sleep(2.0)
+
+    async def _check(self) -> None:
+        """A key that is withdrawn ends what was opened with it."""
+        while self._holds():
+            await asyncio.sleep(_KEY_SECONDS)
+        raise Over(UNAUTHORIZED, "unauthorized")
 
     @property
     def skipped(self) -> int:

@@ -69,6 +69,10 @@ class Store:
         """Where `raytalk.avatar.Avatar` saves and loads a version: ff or ft-ATTEMPT, `Version.folder` of the record."""
         return join(self.storage.uri, _folder("avatars", id), _name("version", version))
 
+    def version_place(self, id: str, version: str) -> Storage:
+        """The folder of a version, for who asks no longer than a request waits."""
+        return self.avatar_place(id).below(_name("version", version))
+
     def put_material(self, id: str, file: str, data: bytes | Path) -> None:
         """Keep one file of what an avatar is made from, before `Desk.accept_avatar`: 000.jpg, or 000.bin, a video."""
         self._put(f"{_folder('avatars', id)}/material/{_name('material', file)}", data)

@@ -17,7 +17,6 @@ from raytalk.faces.track import Track, follow
 from raytalk.faces.video import LONGEST_SIDE, Frame, probe, write_video
 from raytalk.learning.meta import choose_device
 from raytalk.learning.pretrained import Pretrained, load_pretrained
-from raytalk.storage import Storage
 from serve.errors import Unavailable, Unprocessable
 from serve.footage import check_track, check_video
 from serve.records.record import Avatar as AvatarRecord
@@ -85,9 +84,9 @@ class Films:
     def _load(self, record: AvatarRecord) -> Avatar:
         if record.version is None:
             raise Unavailable("The avatar is not there yet.")
-        uri = self._store.avatar_uri(record.id, record.version.folder)
-        pretrained = self._model(read_card(Storage(uri)).checkpoint) if record.version.mode == "FF" else None
-        return Avatar.load(uri, self._settings.tracking_uri, pretrained).to(self._device)
+        place = self._store.version_place(record.id, record.version.folder)
+        pretrained = self._model(read_card(place).checkpoint) if record.version.mode == "FF" else None
+        return Avatar.load(place, self._settings.tracking_uri, pretrained).to(self._device)
 
     def _model(self, checkpoint: str) -> Pretrained:
         """The model that a feed-forward avatar was made from: the last one is kept."""

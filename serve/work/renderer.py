@@ -17,7 +17,6 @@ from raytalk.avatar import Avatar
 from raytalk.avatar.body import Body, shared_body
 from raytalk.avatar.card import MARKER, AvatarCard, read_card
 from raytalk.avatar.engines import Engine, Pictures
-from raytalk.command import absolute_uri
 from raytalk.driving.live import AvatarFace
 from raytalk.errors import CheckpointError, RaytalkError, StorageError
 from raytalk.learning.meta import choose_device
@@ -221,16 +220,15 @@ class Renderer:
     def _load(self, key: PersonKey) -> Avatar:
         """In a thread. Raises Problem."""
         try:
-            uri = self._store.avatar_uri(key.id, key.folder)
+            place = self._store.version_place(key.id, key.folder)
         except ValueError:
             raise NotFound("There is no such version of the avatar.") from None
-        place = Storage(absolute_uri(uri))
         try:
             if not place.exists(MARKER):
                 raise NotFound("There is no such avatar, or it cannot be rendered yet.")
             card = read_card(place)
             pretrained = self._model(card) if card.mode == "FF" else None
-            avatar = Avatar.load(uri, self._settings.tracking_uri, pretrained).to(self.device)
+            avatar = Avatar.load(place, self._settings.tracking_uri, pretrained).to(self.device)
             if self.device == "cuda":
                 avatar.render(np.zeros((1, 68, 2), np.float32))
             return avatar

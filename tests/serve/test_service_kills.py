@@ -4,11 +4,10 @@ import itertools
 import json
 import os
 import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,7 @@ import pytest
 import requests
 from people import jpeg, man, woman, woman_again, write_talk
 from running_service import RunningService
-from toy import face_landmarks
-from websockets.exceptions import InvalidStatus, WebSocketException
-
-from serve.front.live_messages import unpacked
-from tests.serve.front.live_client import begin, opened, text
+from service_load import LiveClient
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 AGAIN_S = 60.0
@@ -44,60 +39,6 @@ def noted(request: pytest.FixtureRequest) -> Callable[[str, float], None]:
             print(f"\n{what}: {seconds:.1f} s")
 
     return note
-
-
-class Drives:
-    """A client that drives live and connects again whenever its connection ends, as the page does."""
-
-    def __init__(self, service: RunningService, avatar: dict[str, Any]) -> None:
-        self._service, self._avatar = service, avatar
-        self._over = threading.Event()
-        self.shown: list[float] = []
-        """when a picture came, monotonic"""
-        self.connections = 0
-
-    def run(self) -> None:
-        while not self._over.is_set():
-            with suppress(WebSocketException, InvalidStatus, OSError, AssertionError, TimeoutError):
-                with opened(self._service, self._avatar["id"], "", open_timeout=5) as socket:  # type: ignore[arg-type]
-                    begin(socket, width=200, height=200)
-                    self.connections += 1
-                    self._drive(socket)
-            self._over.wait(0.2)
-
-    def _drive(self, socket: Any) -> None:
-        n = 0
-        while not self._over.is_set():
-            n += 1
-            text(socket, type="landmarks", n=n, t=0, points=face_landmarks(200, mouth=0.5).tolist())
-            message = socket.recv(5)
-            if isinstance(message, bytes):
-                assert unpacked(message)[0]["n"] <= n
-                self.shown.append(time.monotonic())
-            else:
-                assert json.loads(message)["type"] in ("problem", "version")
-                self._over.wait(0.1)
-
-    def until_shown(self, since: float, seconds: float = AGAIN_S) -> float:
-        """Seconds from then to the first picture of something asked for later."""
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            if self.shown and self.shown[-1] > since + 0.5:
-                return next(moment for moment in self.shown if moment > since + 0.5) - since
-            time.sleep(0.05)
-        raise AssertionError("no picture came any more")
-
-    @contextmanager
-    def going(self) -> Iterator["Drives"]:
-        thread = threading.Thread(target=self.run, daemon=True)
-        thread.start()
-        try:
-            while not self.shown:
-                time.sleep(0.05)
-            yield self
-        finally:
-            self._over.set()
-            thread.join(30)
 
 
 def answers_again(asked: Callable[[], Any], since: float, allowed: set[int]) -> float:
@@ -220,11 +161,11 @@ def test_what_is_killed_comes_back_and_live_clients_with_it(
         return requests.post(frames, files={"image": ("me.jpg", jpeg(man()))}, timeout=60)
 
     assert by_picture().status_code == 200
-    with Drives(service, known).going() as driver:
+    with LiveClient(service, known).going() as driver:
         killed = service.kill(part)
         noted(f"{part}: a picture by a picture", answers_again(by_picture, killed, {503}))
-        noted(f"{part}: live goes on", driver.until_shown(killed))
-        noted(f"{part}: longest gap live", max(b - a for a, b in itertools.pairwise(driver.shown)))
+        noted(f"{part}: live goes on", driver.until_recovered(killed, AGAIN_S))
+        noted(f"{part}: longest gap live", driver.longest_gap(killed - 1, time.monotonic()))
         assert answers_again(lambda: requests.get(service.url + "/readyz", timeout=60), killed, {503}) < AGAIN_S
         end = time.monotonic() + AGAIN_S
         while not service.processes(part) and time.monotonic() < end:

@@ -33,13 +33,19 @@ class Replica:
         self.name, self.path = name, ""
         self.direct: list[Any] = []
         self.through_serve: list[Any] = []
+        self.ended: list[Any] = []
+        """calls that were cancelled"""
         self.gate = asyncio.Event()
         self.gate.set()
         self.listener = Listener({"echo": self.echo, "refuse": self.refuse, "fail": self.fail})
 
     async def echo(self, said: Any) -> Answer:
         self.direct.append(said)
-        await self.gate.wait()
+        try:
+            await self.gate.wait()
+        except asyncio.CancelledError:
+            self.ended.append(said)
+            raise
         return Answer(said)
 
     async def refuse(self, status: int) -> Answer:
@@ -110,6 +116,31 @@ async def test_many_calls_at_a_time_get_their_own_answers() -> None:
         assert [answer for answer in answers if not isinstance(answer, BaseException)] == [*range(7), *range(8, 50)]
         assert await replica.ask(shortcut, "goes on") == "goes on"
         assert replica.through_serve == []
+
+
+@in_loop
+async def test_what_is_given_up_is_not_worked_on() -> None:
+    async with listening() as replica:
+        shortcut = Shortcut()
+        await known(shortcut, replica)
+        replica.gate.clear()
+        asked = [asyncio.create_task(replica.ask(shortcut, n)) for n in range(3)]
+        await until(lambda: len(replica.direct) == 3, 5)
+        asked[1].cancel()
+        await until(lambda: replica.ended == [1], 5)
+        with pytest.raises(Unavailable):
+            await replica.ask(shortcut, "late", seconds=0.05)
+        await until(lambda: replica.ended == [1, "late"], 5)
+        replica.gate.set()
+        assert await asyncio.gather(asked[0], asked[2]) == [0, 2]
+        await known(shortcut, replica)
+        replica.gate.clear()
+        asked = [asyncio.create_task(replica.ask(shortcut, "of one who goes"))]
+        await until(lambda: replica.direct == ["of one who goes"], 5)
+        for line in shortcut._lines.values():
+            line._writer.close()
+        await until(lambda: replica.ended[-1] == "of one who goes", 5)
+        asked[0].cancel()
 
 
 @in_loop

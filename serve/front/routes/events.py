@@ -1,7 +1,7 @@
 """Server-sent events: an avatar's record whenever it changes."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Request, Response
@@ -45,7 +45,7 @@ async def events(
     known = int(last) if last.isascii() and last.isdigit() and len(last) < 10 else -1
     if done(avatar) and avatar.revision == known:
         return Response(status_code=204)
-    stream = _counted(front, owner, _events(front, owner, avatar, known, root_of(request)))
+    stream = _counted(front, owner, _events(front, owner, avatar, known, root_of(request), request.state.holds))
     # The first step takes the place, so that a refusal is still an answer of its own.
     first = await anext(stream)
     headers = {"Cache-Control": "private, no-store", "X-Accel-Buffering": "no"}
@@ -67,11 +67,13 @@ async def _rest(first: str, stream: AsyncIterator[str]) -> AsyncIterator[str]:
         await stream.aclose()  # type: ignore[attr-defined]
 
 
-async def _events(front: Front, owner: str, avatar: Avatar, known: int, root: str) -> AsyncIterator[str]:
+async def _events(
+    front: Front, owner: str, avatar: Avatar, known: int, root: str, holds: Callable[[], bool]
+) -> AsyncIterator[str]:
     yield "retry: 2000\n\n"
     ends = asyncio.get_running_loop().time() + _LONGEST
     try:
-        while asyncio.get_running_loop().time() < ends:
+        while asyncio.get_running_loop().time() < ends and holds():
             if avatar.revision != known:
                 known = avatar.revision
                 yield f"event: avatar\nid: {known}\ndata: {avatar_document(avatar, root).model_dump_json()}\n\n"

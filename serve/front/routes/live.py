@@ -1,10 +1,12 @@
 """The WebSocket of live driving: who may, and how it ends."""
 
+import functools
+
 from fastapi import APIRouter, WebSocket
 
 from serve.errors import NotFound, Problem, TooMany, Unauthorized
 from serve.front.front import Front, address_of, front_of
-from serve.front.live_flow import NOT_FOUND, UNAVAILABLE, Over
+from serve.front.live_flow import NOT_FOUND, UNAUTHORIZED, UNAVAILABLE, Over
 from serve.front.live_session import LiveSession
 from serve.front.problems import problem_of
 from serve.records.store import is_id
@@ -12,7 +14,7 @@ from serve.records.store import is_id
 router = APIRouter()
 PROTOCOL = "raytalk.v1"
 _KEY_PREFIX = "bearer."
-_CODES: tuple[tuple[type[Problem], int], ...] = ((Unauthorized, 4401), (NotFound, NOT_FOUND), (TooMany, 4429))
+_CODES: tuple[tuple[type[Problem], int], ...] = ((Unauthorized, UNAUTHORIZED), (NotFound, NOT_FOUND), (TooMany, 4429))
 
 
 @router.websocket("/v1/avatars/{id}/live")
@@ -38,7 +40,8 @@ async def live(socket: WebSocket, id: str) -> None:
 
 
 async def _driven(front: Front, socket: WebSocket, id: str) -> None:
-    owner = front.owner_of(_key(socket), address_of(socket))
+    key = _key(socket)
+    owner = front.owner_of(key, address_of(socket))
     front.requests.check(owner, "too many requests a minute")
     if not is_id(id):
         raise NotFound("there is no such thing, or it is not yours")
@@ -46,7 +49,7 @@ async def _driven(front: Front, socket: WebSocket, id: str) -> None:
     avatar = await backend.desk.avatar(owner, id)
     with front.live.one(owner, "too-many-live", "live connections"):
         backend.audit.note(owner, "driven-live-start", id)
-        session = LiveSession(front, socket, owner, avatar)
+        session = LiveSession(front, socket, owner, avatar, functools.partial(front.holds, key, owner))
         try:
             await session.run()
         finally:

@@ -97,6 +97,18 @@ def test_signs_of_life(idle: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     assert kinds.count(":") >= 3
 
 
+def test_a_key_that_is_withdrawn_meanwhile(idle: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "_HEARTBEAT", 0.1)
+    ada = idle.session("ada")
+    document = make_avatar(idle, ada)
+    with ada.get(idle.url + document["links"]["events"], stream=True, timeout=20) as answer:
+        stream = told(answer)
+        assert next(stream)[0] == "avatar"
+        assert next(stream)[0] == ":"
+        monkeypatch.setattr(idle.keyring, "owner", lambda key: None)
+        assert {event for event, _, _ in stream} <= {":"}, "and it ends"
+
+
 def test_streams_of_an_owner(idle: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(events, "_HEARTBEAT", 0.1)
     ada, bob = idle.session("ada"), idle.session("bob")

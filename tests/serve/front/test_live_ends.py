@@ -114,6 +114,16 @@ def test_without_a_key(calm: Service, id: str, key: str) -> None:
         assert closed_with(socket) == (4401, "unauthorized")
 
 
+def test_a_key_that_is_withdrawn_meanwhile(
+    calm: Service, socket: ClientConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin(socket)
+    drive(socket, 1)
+    shown(socket)
+    monkeypatch.setattr(calm.keyring, "owner", lambda key: None)
+    assert closed_with(socket) == (4401, "unauthorized")
+
+
 def test_a_key_in_the_header(calm: Service, id: str) -> None:
     url = f"{calm.url.replace('http', 'ws')}/v1/avatars/{id}/live"
     with connect(url, additional_headers={"Authorization": f"Bearer {calm.keys['ada']}"}) as socket:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from raytalk.avatar import Avatar
+from raytalk.storage import Storage
 from serve.errors import NotFound
 from serve.records.store import Store
 from tests.serve.work.rendering import FF, FT, POINTS, code_of, in_loop, renderer
@@ -32,11 +33,11 @@ def test_a_person_is_loaded_once_and_nobody_else_waits(
     loads: list[str] = []
     load, gate = Avatar.load, threading.Event()
 
-    def slow(uri: str, *args: Any) -> Avatar:
-        loads.append(uri)
-        if FT[0].id in uri:
+    def slow(place: Storage, *args: Any) -> Avatar:
+        loads.append(place.uri)
+        if FT[0].id in place.uri:
             assert gate.wait(30)
-        return load(uri, *args)
+        return load(place, *args)
 
     monkeypatch.setattr(Avatar, "load", slow)
 
@@ -64,8 +65,8 @@ def test_who_is_deleted_is_gone_even_while_being_loaded(
 ) -> None:
     load, gate, begun = Avatar.load, threading.Event(), threading.Event()
 
-    def slow(uri: str, *args: Any) -> Avatar:
-        made = load(uri, *args)
+    def slow(place: Storage, *args: Any) -> Avatar:
+        made = load(place, *args)
         begun.set()
         assert gate.wait(30)
         return made
