@@ -131,12 +131,13 @@ async def _nobody_else_has(desk: Desk, held: set[str]) -> None:
 @pytest.mark.parametrize("how", ["at any time", "at a write"])
 def test_a_killed_desk_loses_nothing_and_shows_no_halves(tmp_path: Path, how: str) -> None:
     journal, chance = Journal(), random.Random(how)
-    for seed in range(ROUNDS):
+    for seed in range(3 * ROUNDS):
         journal.read(
             _run_and_kill(tmp_path, seed, chance.randrange(1, 60 if seed % 2 else 500) if how == "at a write" else 0)
         )
         asyncio.run(_look(tmp_path, journal))
-    assert journal.accepted
-    assert journal.deleted
-    assert journal.finished["introduce"]
-    assert journal.films
+        # On a busy machine few get far before they are killed.
+        everything = journal.accepted and journal.deleted and journal.finished["introduce"] and journal.films
+        if everything and seed + 1 >= ROUNDS:
+            return
+    pytest.fail("not everything happened")
