@@ -2,6 +2,7 @@
 
 import gc
 import threading
+import time
 import weakref
 from collections.abc import Callable
 
@@ -245,6 +246,23 @@ def test_people_with_weights_of_their_own_are_recorded_and_rendered_in_threads()
 
     in_four_threads(work)
     assert not wrong
+
+
+@pytest.mark.gpu
+def test_the_second_person_is_recorded_in_a_moment_whichever_thread_asks() -> None:
+    seconds: list[float] = []
+
+    def first_frame(seed: int) -> None:
+        avatar = random_avatar(seed, WIDE).to("cuda")
+        began = time.perf_counter()
+        avatar.render(landmarks(1, 64))
+        seconds.append(time.perf_counter() - began)
+
+    for seed in range(3):
+        thread = threading.Thread(target=first_frame, args=(seed,))
+        thread.start()
+        thread.join()
+    assert max(seconds[1:]) < 0.5, seconds
 
 
 @pytest.mark.gpu

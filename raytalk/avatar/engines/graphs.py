@@ -8,6 +8,7 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch import Tensor
@@ -22,7 +23,9 @@ from raytalk.networks.operations import check_fused_kernels, fused_kernels
 _LANES = 3
 _WARM_UP = 2
 """runs before a recording: libraries choose their algorithms, kernels are compiled"""
-_recording = threading.Lock()
+_recorder = ThreadPoolExecutor(1, "record")
+"""One thread of the process: what surrounds a recording is set for all threads, and each thread has to find cuDNN's
+fastest algorithms for itself, which takes seconds; this one has found them when the second person comes."""
 
 
 class Graphs:
@@ -66,10 +69,13 @@ class Graphs:
         size = min(fitting) if fitting else 1 << (count - 1).bit_length()
         lanes = self._lanes.setdefault(size, [])
         while len(lanes) <= number:
-            # One recording at a time in a process: what surrounds it is set for all threads.
-            with _recording, fused_kernels(self._fused), fixed_shapes():
-                lanes.append(_Lane(self._lean, self._device, size, side))
+            lanes.append(_recorder.submit(self._record, size, side).result())
         return lanes[number]
+
+    @torch.inference_mode()
+    def _record(self, size: int, side: int) -> "_Lane":
+        with torch.cuda.device(self._device), fused_kernels(self._fused), fixed_shapes():
+            return _Lane(self._lean, self._device, size, side)
 
 
 class _Lane:
