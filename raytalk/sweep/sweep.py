@@ -25,6 +25,7 @@ from raytalk.storage import Storage, join
 from raytalk.sweep.answer import Answer, keep_answer
 from raytalk.sweep.board import Board
 from raytalk.sweep.confirm import confirm
+from raytalk.sweep.driver import Driver
 from raytalk.sweep.groups import clear_groups, remove_orphaned_groups
 from raytalk.sweep.objective import Judges, People, Yardstick, divide_people, measure_yardstick, seat
 from raytalk.sweep.plan import Plan, gpus_per_worker
@@ -62,6 +63,11 @@ def sweep(settings: SweepSettings) -> Answer:
     """
     settings = _with_absolute_places(settings)
     place_of_all = Storage(join(settings.output, settings.name))
+    with Driver(place_of_all):
+        return _driven(settings, place_of_all)
+
+
+def _driven(settings: SweepSettings, place_of_all: Storage) -> Answer:
     entries = read_entries(settings.space, settings.train)
     space = to_space(entries, settings.train, settings.space)
     source = suggestions(settings, space, len(Records(place_of_all).all()))
