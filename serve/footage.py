@@ -61,6 +61,7 @@ def _check(container: InputContainer, label: str, most_pixels: int, most_seconds
     if stream.codec_context is None:
         raise _not_a_video(label, "its pictures are of a kind that cannot be decoded")
     stream.thread_count = 1
+    stream.codec_context.options = {"max_pixels": str(most_pixels)}
     _check_size(stream.codec_context.width, stream.codec_context.height, label, most_pixels)
     ends = time.monotonic() + _PATIENCE
     first: float | None = None
@@ -90,6 +91,9 @@ def _shows(packet: "Packet[VideoStream]", label: str, most_pixels: int) -> bool:
         frames = packet.decode()
     except av.error.InvalidDataError:
         return False
+    except av.error.ArgumentError:
+        # Larger than the file announces.
+        raise _too_many_pixels(label, "has pictures that are too large", most_pixels) from None
     for frame in frames:
         if isinstance(frame, av.VideoFrame):
             _check_size(frame.width, frame.height, label, most_pixels)
@@ -99,11 +103,7 @@ def _shows(packet: "Packet[VideoStream]", label: str, most_pixels: int) -> bool:
 
 def _check_size(width: int, height: int, label: str, most_pixels: int) -> None:
     if width * height > most_pixels:
-        raise TooLarge(
-            f"{label} measures {width} x {height}: {most_pixels} pixels are the most",
-            "too-many-pixels",
-            extra={"file": label, "most_pixels": most_pixels},
-        )
+        raise _too_many_pixels(label, f"measures {width} x {height}", most_pixels)
 
 
 def _looks_like_video(path: Path) -> bool:
@@ -116,6 +116,12 @@ def _looks_like_video(path: Path) -> bool:
 
 def _not_a_video(label: str, reason: str) -> WrongMediaType:
     return WrongMediaType(f"{label}: {reason}; send MP4, MOV or WebM", "not-a-video", extra={"file": label})
+
+
+def _too_many_pixels(label: str, what: str, most: int) -> TooLarge:
+    return TooLarge(
+        f"{label} {what}: {most} pixels are the most", "too-many-pixels", extra={"file": label, "most_pixels": most}
+    )
 
 
 def _too_long(label: str, most: float) -> TooLarge:

@@ -25,6 +25,8 @@ _LONGEST = 512
 """characters of a key that are looked at"""
 _AGAIN_S = 5.0
 """after which the file is looked at again"""
+_WRITING_S = 2.0
+"""a file as young as this may not be whole yet"""
 
 
 class Keyring:
@@ -37,7 +39,8 @@ class Keyring:
     def __init__(self, owners: Mapping[str, str] | None = None, file: Path | None = None) -> None:
         """owners: SHA-256 of a key in hexadecimal -> its owner. None or empty: no key is asked for.
 
-        file: where they are from; when it changes, its keys are valid and no others. Where a line of it cannot be
+        file: where they are from; when it changes, its keys are valid and no others, two seconds later, so that it is
+        not read while somebody writes it. Where a line of it cannot be
         understood no new key is taken, and what was taken out is valid no longer. A file that cannot be read, or is
         not on this machine, leaves everything as it is.
         """
@@ -78,7 +81,7 @@ class Keyring:
             return
         self._looked = time.monotonic()
         seen = _stamp(self._file)
-        if seen is None or seen == self._seen:
+        if seen is None or seen == self._seen or 0 <= time.time() - seen[0] / 1e9 < _WRITING_S:
             return
         source = f"keys={self._file}"
         try:

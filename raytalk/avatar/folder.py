@@ -18,7 +18,7 @@ from torch import Tensor
 from raytalk.avatar.body import Body
 from raytalk.avatar.card import MARKER, AvatarCard, is_weights, read_marker
 from raytalk.command import absolute_uri
-from raytalk.errors import AvatarError, CheckpointError
+from raytalk.errors import AvatarError, CheckpointError, StorageError
 from raytalk.learning.checkpoint import compare_tensors
 from raytalk.learning.release import halved
 from raytalk.networks.settings import NetworkSettings
@@ -53,14 +53,18 @@ def save_folder(uri: str, card: AvatarCard, tensors: dict[str, Tensor], weights:
 def load_folder(place: Storage) -> Kept:
     """Nothing of a person is laid down on this machine. Raises AvatarError if there is no avatar, or it is damaged;
     StorageError if the store fails."""
-    card, name = read_marker(place)
-    if not place.exists(name):
-        # Replaced between two reads; or damaged, and then it is no better now.
+    for last in (False, True):
         card, name = read_marker(place)
-    where = f"{place.uri}/{name}"
-    if not place.exists(name):
-        raise AvatarError(f"{where} is not there: make the avatar again")
-    data = place.read(name)
+        where = f"{place.uri}/{name}"
+        try:
+            data = place.read(name)
+            break
+        except StorageError:
+            if place.exists(name):
+                raise
+            # Replaced between two reads; or damaged, and then it is no better now.
+            if last:
+                raise AvatarError(f"{where} is not there: make the avatar again") from None
     try:
         tensors = load(data)
         embedding, landmarks = tensors.pop("embedding"), tensors.pop("landmarks")

@@ -29,6 +29,8 @@ Frame = npt.NDArray[np.uint8]
 
 LONGEST_SIDE = 1920
 """larger pictures are shrunk before faces are looked for, in pixels"""
+_MOST_PIXELS = 4096 * 2304
+"""of a picture that is larger than the file announces; such are left out"""
 _SEEK_GAP = 4.0
 """frames wanted further apart than this many seconds are sought, not decoded up to"""
 
@@ -156,6 +158,9 @@ def _opened(path: str | Path, threads: int = 0) -> Iterator[tuple[InputContainer
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
         stream.thread_count = threads
+        codec = stream.codec_context
+        # A file may announce small pictures and hold others of a few kilobytes that unpack to gigabytes.
+        codec.options = {"max_pixels": str(max(codec.width * codec.height, _MOST_PIXELS))}
         yield container, stream
 
 
@@ -168,7 +173,8 @@ def _decoded(container: InputContainer, stream: VideoStream, path: str | Path) -
             if packet is None:
                 return
             frames = packet.decode()
-        except (av.error.InvalidDataError, av.error.EOFError):
+        except (av.error.InvalidDataError, av.error.EOFError, av.error.ArgumentError):
+            # Argument: more pixels than are allowed.
             continue
         except (av.error.FFmpegError, OSError) as error:
             raise VideoError(f"cannot read {path}: {text_of(error)}") from error

@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import threading
 import time
 from typing import Any
 
@@ -39,8 +40,12 @@ class FacesDeployment(Worker):
         return dataclasses.replace(await self._found(image, near), replica=self._replica)
 
     async def _found(self, image: bytes, near: tuple[float, float, float, float] | None) -> FaceFound:
-        begun = time.perf_counter()
-        found = await asyncio.to_thread(self._faces.landmarks, image, near)
+        begun, given_up = time.perf_counter(), threading.Event()
+        try:
+            found = await asyncio.to_thread(self._faces.landmarks, image, near, given_up.is_set)
+        except asyncio.CancelledError:
+            given_up.set()
+            raise
         self._milliseconds.observe((time.perf_counter() - begun) * 1e3)
         return found
 

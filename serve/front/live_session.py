@@ -168,7 +168,7 @@ class LiveSession:
             return None
 
     async def _looked_for(self, picture: bytes) -> Landmarks:
-        size = check_driving_picture(picture, self._limits.video_pixels)
+        size = await self._front.moved(check_driving_picture, picture, self._limits.video_pixels)
         near = self._near[1] if self._near is not None and self._near[0] == size else None
         self._near = None
         found = await self._front.backend.faces.landmarks(picture, near)

@@ -38,7 +38,8 @@ def kept_photograph(path: Path, label: str, most_pixels: int) -> bytes:
 
 
 def check_driving_picture(data: bytes, most_pixels: int) -> tuple[int, int]:
-    """Width and height by the head of a JPEG, PNG or WebP; some 0.1 ms. Raises as `kept_photograph` does."""
+    """Width and height by the head of a JPEG, PNG or WebP; some 0.1 ms, and half a second of a
+    head made to take long: call it in a thread. Raises as `kept_photograph` does."""
     with _opened(data, FRAME_FORMATS, "the picture", most_pixels) as file:
         return file.width, file.height
 

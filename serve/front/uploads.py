@@ -7,7 +7,7 @@ import shutil
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, ParamSpec, TypeVar
 
 from fastapi import Request
 from python_multipart import MultipartParser
@@ -21,6 +21,9 @@ from serve.scratch import new_folder
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _TEXT_BYTES = 20_000
 """of one field that is no file"""
@@ -121,13 +124,13 @@ async def _read(request: Request, reader: "_Reader", boundary: bytes, most: int)
                 raise _too_large(most)
             parser.write(chunk)
             if reader.waiting >= _WRITE_AT:
-                await asyncio.to_thread(reader.write)
+                await to_the_end(reader.write)
         parser.finalize()
     except FormParserError as error:
         raise BadRequest(f"the form cannot be read: {error}", "bad-multipart") from None
     if not reader.ended:
         raise BadRequest("the form ends before its last boundary", "bad-multipart")
-    await asyncio.to_thread(reader.write)
+    await to_the_end(reader.write)
     reader.finish()
 
 
@@ -265,6 +268,17 @@ def _check_announced(request: Request, most: int) -> None:
 
 def _too_large(most: int) -> TooLarge:
     return TooLarge(f"a request of this kind has at most {most} bytes", "request-too-large", extra={"most_bytes": most})
+
+
+async def to_the_end(work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+    """The result of work in a thread. Who goes away meanwhile is kept until it is over, so that what is cleared away
+    afterwards does not come back."""
+    working = asyncio.ensure_future(asyncio.to_thread(work, *arguments, **named))
+    try:
+        return await asyncio.shield(working)
+    except asyncio.CancelledError:
+        await asyncio.wait({working})
+        raise
 
 
 @contextlib.asynccontextmanager

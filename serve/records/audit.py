@@ -11,6 +11,7 @@ import json
 import logging
 import secrets
 from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -22,7 +23,7 @@ log = logging.getLogger(__name__)
 
 _MOST = 20_000
 """events kept in memory while storage does not answer; the oldest go first"""
-_TOGETHER = 8
+_TOGETHER, _THREADS = 8, 4
 _EVERY_S = 0.5
 
 
@@ -42,6 +43,8 @@ class Audit:
         self._events: deque[tuple[str, str, bytes]] = deque()
         self._counts: dict[tuple[str, str, str], _Count] = {}
         self._task: asyncio.Task[None] | None = None
+        # Of its own: while storage is away they wait long, and others need the threads of the loop.
+        self._threads = ThreadPoolExecutor(_THREADS, "audit")
         self.lost = 0
         """events that were dropped because storage did not answer for too long"""
 
@@ -73,15 +76,18 @@ class Audit:
             self._task = None
         self._note_counts(0.0)
         await self.flush()
+        self._threads.shutdown(wait=False)
 
     async def flush(self) -> bool:
         """Write all events noted so far; False if storage does not answer."""
         while self._events:
             some = [self._events.popleft() for _ in range(min(_TOGETHER, len(self._events)))]
             left = list(some)
+            loop = asyncio.get_running_loop()
             try:
                 results = await asyncio.gather(
-                    *(asyncio.to_thread(self._store.write_audit, *event) for event in some), return_exceptions=True
+                    *(loop.run_in_executor(self._threads, self._store.write_audit, *event) for event in some),
+                    return_exceptions=True,
                 )
                 left = [event for event, result in zip(some, results, strict=True) if isinstance(result, StorageError)]
             finally:

@@ -46,7 +46,7 @@ class Version(_Record):
 
     mode: Mode
     folder: str
-    """of the avatar, below the record's folder: ff, or ft-ATTEMPT"""
+    """of the avatar, below the record's folder: ff-ATTEMPT or ft-ATTEMPT (ff in older records)"""
 
 
 class Attempt(_Record):

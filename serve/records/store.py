@@ -5,7 +5,7 @@ avatars/ID/record.json         written by the desk alone; an avatar exists if it
 avatars/ID/material/000.jpg    a photograph as re-encoded, or 000.bin, the video as it came
 avatars/ID/crops/000.jpg       crop and drawing side by side
 avatars/ID/preview.jpg         the person as rendered now
-avatars/ID/ff/  ft-ATTEMPT/    folders of raytalk.avatar
+avatars/ID/ff-ATTEMPT/  ft-ATTEMPT/    folders of raytalk.avatar
 films/ID/record.json  driver.bin or driver.npz  film.mp4
 deletions/NUMBER.json          what was deleted (serve.records.deletions)
 audit/YYYY-MM-DD/NAME.json     who did what (serve.records.audit)
@@ -35,7 +35,7 @@ _ID = re.compile(r"[0-9a-f]{32}")
 _NAMES = {
     "material": re.compile(r"[0-9]{3}\.(jpg|bin)"),
     "crops": re.compile(r"[0-9]{3}\.jpg"),
-    "version": re.compile(r"ff|ft-[0-9]{1,6}"),
+    "version": re.compile(r"ff|(ff|ft)-[0-9]{1,6}"),
     "driver": re.compile(r"driver\.(bin|npz)"),
 }
 _RECORD, _PREVIEW, _FILM = "record.json", "preview.jpg", "film.mp4"
@@ -66,7 +66,7 @@ class Store:
         return self.storage.below(_folder("avatars", id))
 
     def avatar_uri(self, id: str, version: str) -> str:
-        """Where `raytalk.avatar.Avatar` saves and loads a version: ff or ft-ATTEMPT, `Version.folder` of the record."""
+        """Where `raytalk.avatar.Avatar` saves and loads a version, `Version.folder` of the record."""
         return join(self.storage.uri, _folder("avatars", id), _name("version", version))
 
     def version_place(self, id: str, version: str) -> Storage:

@@ -2,6 +2,7 @@
 
 import io
 import threading
+from collections.abc import Callable
 
 import numpy as np
 from PIL import Image
@@ -17,6 +18,11 @@ __all__ = ["FaceFound", "Faces"]
 
 _ORIENTATION, _LYING = 0x0112, range(5, 9)
 """EXIF's tag, and its values for pictures whose sides are exchanged when they are turned upright"""
+
+
+class GivenUp(Exception):
+    """Nobody waits for the answer."""
+
 
 Box = tuple[float, float, float, float]
 
@@ -34,17 +40,22 @@ class Faces:
         """Whose landmarks they are."""
         return self._detector.name
 
-    def landmarks(self, image: bytes, near: Box | None = None) -> FaceFound:
+    def landmarks(
+        self, image: bytes, near: Box | None = None, given_up: Callable[[], bool] = lambda: False
+    ) -> FaceFound:
         """The largest face of a picture (JPEG, PNG, WebP ...), or the one nearest to `near`.
 
         near: the box of what was found in the picture before it, of the same stream. What is searched then is a part of
-        the picture, and only if there is no face the whole. Raises Unprocessable (`no-face`), TooLarge
-        (`too-many-pixels`) or WrongMediaType (`not-a-picture`).
+        the picture, and only if there is no face the whole. given_up: whether nobody waits for the answer any more,
+        asked when the detector is free. Raises Unprocessable (`no-face`), TooLarge (`too-many-pixels`), WrongMediaType
+        (`not-a-picture`) or GivenUp.
         """
         picture, width, height = self._read(image)
         scale = max(width, height) / max(picture.shape[:2])
         box = None if near is None else (np.asarray(near, np.float32) + 0.5) / np.float32(scale) - 0.5
         with self._lock:
+            if given_up():
+                raise GivenUp
             face = None if box is None else detect_near(self._detector, picture, box)
             if face is None:
                 faces = self._detector.detect([picture])[0]

@@ -17,6 +17,7 @@ from raytalk.faces.track import Track, follow
 from raytalk.faces.video import LONGEST_SIDE, Frame, probe, write_video
 from raytalk.learning.meta import choose_device
 from raytalk.learning.pretrained import Pretrained, load_pretrained
+from raytalk.storage import Storage
 from serve.errors import Unavailable, Unprocessable
 from serve.footage import check_track, check_video
 from serve.records.record import Avatar as AvatarRecord
@@ -84,7 +85,8 @@ class Films:
     def _load(self, record: AvatarRecord) -> Avatar:
         if record.version is None:
             raise Unavailable("The avatar is not there yet.")
-        place = self._store.version_place(record.id, record.version.folder)
+        # With the patience of a job, which is more than that of a request.
+        place = Storage(self._store.avatar_uri(record.id, record.version.folder))
         pretrained = self._model(read_card(place).checkpoint) if record.version.mode == "FF" else None
         return Avatar.load(place, self._settings.tracking_uri, pretrained).to(self._device)
 

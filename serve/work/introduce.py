@@ -9,13 +9,12 @@ from raytalk.evaluation.metrics.pictures import ssim
 from serve.records.record import Change, Job, JobKind, Version
 from serve.records.store import Store
 from serve.settings import ServiceSettings
-from serve.work.clearing import clear_avatar
+from serve.work.clearing import clear_avatar, clear_other_attempts, folder_of
 from serve.work.material import look
 from serve.work.pictures import Pictures, poses, preview
 from serve.work.provenance import Signer
 from serve.work.report import Report
 
-FOLDER = "ff"
 SHARE = 0.1
 """of the progress of an avatar that is to be fine-tuned afterwards"""
 _LOOKING = 0.8
@@ -48,7 +47,7 @@ class Introducer:
         first.to(self._maker.device.type)
         frames = first.render(material.landmarks)
         report.confirm()
-        first.save(store.avatar_uri(avatar.id, FOLDER))
+        first.save(store.avatar_uri(avatar.id, folder_of(job, "ff")))
         report.confirm()
         store.put_preview(avatar.id, preview(frames[poses(len(frames))], self._signer, self._settings.render))
         return Change(
@@ -56,18 +55,19 @@ class Introducer:
             photos=looked.photos,
             preview_ready=True,
             new_preview=True,
-            version=Version(mode="FF", folder=FOLDER),
+            version=Version(mode="FF", folder=folder_of(job, "ff")),
             resolution=first.card.resolution,
             detector=first.card.detector,
             quality={"photos_used": len(material), "ssim_ff": likeness(frames, material)},
         )
 
     def kept(self, job: Job) -> None:
-        """Nothing is left to do."""
+        """What attempts before this one may have left goes."""
+        clear_other_attempts(self._store, job, "ff")
 
     def lost(self, job: Job) -> None:
-        """What was written stays for the next attempt, unless the avatar was deleted meanwhile."""
-        clear_avatar(self._store, job.id)
+        """See Handler."""
+        clear_avatar(self._store, job.id, folder_of(job, "ff"))
 
 
 def likeness(frames: Pictures, material: Material) -> float:

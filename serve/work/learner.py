@@ -11,7 +11,7 @@ from raytalk.learning.validation import to_pictures
 from serve.records.record import Change, Job, JobKind, Version
 from serve.records.store import Store
 from serve.settings import ServiceSettings
-from serve.work.clearing import clear_avatar
+from serve.work.clearing import clear_avatar, clear_other_attempts, folder_of
 from serve.work.introduce import SHARE, likeness
 from serve.work.material import look
 from serve.work.pictures import Pictures, poses, preview
@@ -53,12 +53,12 @@ class Learner:
         finally:
             maker.learner().forget()
         report.confirm()
-        learned.save(store.avatar_uri(avatar.id, _folder(job)))
+        learned.save(store.avatar_uri(avatar.id, folder_of(job, "ft")))
         self.show(job, report, frames[poses(len(frames))])
         return Change(
             progress=1.0,
             step=int(learned.card.learned["steps"]),
-            version=Version(mode="FT", folder=_folder(job)),
+            version=Version(mode="FT", folder=folder_of(job, "ft")),
             new_preview=True,
             quality=avatar.quality | {"photos_used": len(material), "ssim_ft": likeness(frames, material)},
         )
@@ -71,14 +71,11 @@ class Learner:
 
     def kept(self, job: Job) -> None:
         """What attempts before this one may have left goes."""
-        place, own = self._store.avatar_place(job.id), _folder(job)
-        for entry in place.entries():
-            if entry.is_folder and entry.path.startswith("ft-") and entry.path != own:
-                place.delete(entry.path)
+        clear_other_attempts(self._store, job, "ft")
 
     def lost(self, job: Job) -> None:
         """See Handler."""
-        clear_avatar(self._store, job.id, _folder(job))
+        clear_avatar(self._store, job.id, folder_of(job, "ft"))
 
 
 class _Lesson:
@@ -98,9 +95,3 @@ class _Lesson:
     def rendered(self, state: FewShotLearner) -> Pictures:
         """All learning images [T, S, S, 3], as they are rendered now."""
         return np.concatenate([to_pictures(state.render(part)) for part in self._drawings.split(_BATCH)])
-
-
-def _folder(job: Job) -> str:
-    """Each attempt has its own, so that two never write to one."""
-    attempt = job.avatar.attempt
-    return f"ft-{attempt.number if attempt is not None else 1}"

@@ -53,7 +53,7 @@ class People:
         if key.id in self._gone:
             raise NotFound("The avatar was deleted.")
         person = self._held.get(key)
-        if person is None:
+        if person is None or _failed(person):
             person = self._held[key] = Person(asyncio.get_running_loop().create_task(self._loaded(key)))
             self.shrink(self._most)
         self._held.move_to_end(key)
@@ -63,8 +63,7 @@ class People:
         finally:
             person.users -= 1
             if self._held.get(key) is person:
-                failed = person.avatar.done() and (person.avatar.cancelled() or person.avatar.exception() is not None)
-                if failed:
+                if _failed(person):
                     del self._held[key]
                 else:
                     self.shrink(self._most)
@@ -103,3 +102,8 @@ class People:
         avatar = await asyncio.get_running_loop().run_in_executor(self._executor, self._load, key)
         self._note("load_ms", (time.perf_counter() - begun) * 1e3, avatar.card.mode)
         return avatar
+
+
+def _failed(person: Person) -> bool:
+    """Perhaps when nobody waited any more: the next who asks has them loaded again."""
+    return person.avatar.done() and (person.avatar.cancelled() or person.avatar.exception() is not None)

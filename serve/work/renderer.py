@@ -180,23 +180,25 @@ class Renderer:
     async def _person(self, key: PersonKey, person: Person) -> Avatar:
         try:
             return await self._people.wait(key, person)
-        except torch.OutOfMemoryError:
-            self._people.shrink(1)
-            raise Unavailable(_NO_MEMORY, "out-of-memory") from None
+        except (torch.OutOfMemoryError, torch.AcceleratorError) as error:
+            raise self._failed(error) from error
 
     async def _shown(self, avatar: Avatar, landmarks: Landmarks) -> list[Shown]:
         try:
             if avatar.card.mode == "FF":
                 return await self._batching(avatar.body).render(avatar, landmarks)
             return [await self._alone(avatar, landmarks)]
-        except torch.OutOfMemoryError:
+        except (torch.OutOfMemoryError, torch.AcceleratorError) as error:
+            raise self._failed(error) from error
+
+    def _failed(self, error: torch.OutOfMemoryError | torch.AcceleratorError) -> Unavailable:
+        if isinstance(error, torch.OutOfMemoryError):
             self._people.shrink(1)
-            raise Unavailable(_NO_MEMORY, "out-of-memory") from None
-        except torch.AcceleratorError as error:
-            # A process whose GPU failed once cannot use it again.
-            self._lost = True
-            _log.exception("the GPU failed")
-            raise Unavailable("The graphics card does not answer: try again soon.", "device-lost") from error
+            return Unavailable(_NO_MEMORY, "out-of-memory")
+        # A process whose GPU failed once cannot use it again.
+        self._lost = True
+        _log.error("the GPU failed", exc_info=error)
+        return Unavailable("The graphics card does not answer: try again soon.", "device-lost")
 
     def _batching(self, body: Body) -> Together:
         together = self._together.get(body)
@@ -207,14 +209,17 @@ class Renderer:
         return together
 
     async def _alone(self, avatar: Avatar, landmarks: Landmarks) -> Shown:
-        asked = time.perf_counter()
-        async with self._turns:
-            begun = time.perf_counter()
+        asked, turns = time.perf_counter(), self._turns
+        await turns.acquire()
+        begun = time.perf_counter()
 
-            def work() -> Pictures:
-                return avatar.render(landmarks, self._settings.render.batch_size)
+        def work() -> Pictures:
+            return avatar.render(landmarks, self._settings.render.batch_size)
 
-            frames = await asyncio.get_running_loop().run_in_executor(self._rendering, work)
+        # Who goes away meanwhile ends no thread: the turn is over when that is.
+        rendering = asyncio.get_running_loop().run_in_executor(self._rendering, work)
+        rendering.add_done_callback(lambda _: turns.release())
+        frames = await asyncio.shield(rendering)
         return Shown(frames, (begun - asked) * 1e3, (time.perf_counter() - begun) * 1e3)
 
     def _load(self, key: PersonKey) -> Avatar:
@@ -237,13 +242,14 @@ class Renderer:
 
     def _problem(self, key: PersonKey, place: Storage, error: RaytalkError) -> NotFound | Unavailable:
         _log.warning("avatar %s/%s cannot be loaded: %s", key.id, key.folder, error)
+        away = Unavailable("Storage does not answer: try again.", "storage")
+        if isinstance(error, StorageError):
+            return away
         try:
             if not place.exists(MARKER):
                 return NotFound("There is no such avatar any more.")
         except StorageError:
-            error = StorageError("storage")
-        if isinstance(error, StorageError):
-            return Unavailable("Storage does not answer: try again.", "storage")
+            return away
         if isinstance(error, CheckpointError):
             detail = "The model that this avatar was made from cannot be loaded: make the avatar again."
             return Unavailable(detail, "model-missing")

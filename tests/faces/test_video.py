@@ -6,6 +6,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+from hostile import write_pictures
 
 from raytalk.errors import VideoError
 from raytalk.faces.video import probe, read_frames, read_image, sample_frames, write_video
@@ -251,6 +252,11 @@ def test_a_video_damaged_in_the_middle_gives_its_good_frames(tmp_path: Path) -> 
     data[middle : middle + 3000] = bytes(3000)
     (tmp_path / "damaged.mp4").write_bytes(bytes(data))
     assert 30 <= len(list(read_frames(tmp_path / "damaged.mp4"))) <= 120
+
+
+def test_pictures_much_larger_than_the_file_announces_are_not_unpacked(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "grows.avi", 64, [64] * 3 + [6000] * 2 + [1000, 64])
+    assert [frame.image.shape[0] for frame in read_frames(tmp_path / "grows.avi")] == [64, 64, 64, 1000, 64]
 
 
 def test_photographs_come_upright_by_their_exif(tmp_path: Path) -> None:

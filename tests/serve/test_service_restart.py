@@ -64,4 +64,4 @@ def test_a_service_that_lost_its_power_goes_on_where_it_was(tmp_path: Path, caps
         assert (record["attempts"]["learn"], record["interrupted"]) == (2, 1)
         assert record["version"]["folder"] == "ft-2"
         folders = {path.name for path in (storage / "avatars" / learning["id"]).iterdir() if path.is_dir()}
-        assert folders == {"material", "crops", "ff", "ft-2"}
+        assert folders == {"material", "crops", "ff-1", "ft-2"}

@@ -16,7 +16,7 @@ from serve.front.front import Front, Here, Id, Owner
 from serve.front.names import consent_statement, idempotency_key, person_name
 from serve.front.pictures import kept_photograph
 from serve.front.problems import TooSlow, responses
-from serve.front.uploads import Form, Upload, kept_whole, received
+from serve.front.uploads import Form, Upload, kept_whole, received, to_the_end
 from serve.records.record import Avatar, Mode, Photo
 
 router = APIRouter(prefix="/v1/avatars", tags=["avatars"])
@@ -214,7 +214,7 @@ async def _keep_photographs(front: Front, id: str, photos: list[Upload]) -> tupl
         with about(upload.field):
             jpeg = await front.decoded(kept_photograph, upload.path, label, most)
         kept.append(Photo(file=f"{number:03d}.jpg", label=label))
-        await asyncio.to_thread(store.put_material, id, kept[-1].file, jpeg)
+        await to_the_end(store.put_material, id, kept[-1].file, jpeg)
     return tuple(kept)
 
 
@@ -222,7 +222,7 @@ async def _keep_video(front: Front, id: str, upload: Upload) -> tuple[Photo, ...
     limits, label = front.settings.limits, upload.label or "video"
     with about(upload.field):
         await front.decoded(check_video, upload.path, label, limits.video_pixels, limits.video_seconds)
-    await asyncio.to_thread(front.backend.store.put_material, id, "000.bin", upload.path)
+    await to_the_end(front.backend.store.put_material, id, "000.bin", upload.path)
     return (Photo(file="000.bin", label=label),)
 
 

@@ -148,7 +148,7 @@ async def _from_json(front: Front, key: PersonKey, body: bytes) -> Landmarks:
 
 
 async def _from_picture(front: Front, key: PersonKey, data: bytes, adapt: Adapt) -> Landmarks:
-    check_driving_picture(data, front.settings.limits.video_pixels)
+    await front.moved(check_driving_picture, data, front.settings.limits.video_pixels)
     found = await front.backend.faces.landmarks(data)
     face = await front.backend.renderer.face(key)
     try:

@@ -1,6 +1,5 @@
 """Videos of avatars: ordered, followed, fetched, deleted."""
 
-import asyncio
 from datetime import UTC, datetime
 from typing import Any, Literal, cast
 
@@ -14,7 +13,7 @@ from serve.front.names import idempotency_key
 from serve.front.problems import TooSlow, responses
 from serve.front.ranges import Unsatisfiable, film_response
 from serve.front.routes.avatars import Key, about, accepted, root_of
-from serve.front.uploads import Form, kept_whole, received
+from serve.front.uploads import Form, kept_whole, received, to_the_end
 from serve.records.record import Film
 
 router = APIRouter(tags=["videos"])
@@ -139,7 +138,7 @@ async def _kept(front: Front, owner: str, avatar: str, form: Form) -> Film:
     store, now = front.backend.store, datetime.now(UTC)
     id, file = store.new_id(), "driver.bin" if driver.field == "video" else "driver.npz"
     async with kept_whole(front.backend.store.discard_film, id):
-        await asyncio.to_thread(store.put_film_driver, id, file, driver.path)
+        await to_the_end(store.put_film_driver, id, file, driver.path)
     return Film(
         id=id,
         owner=owner,

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import requests
+from hostile import write_pictures
 from PIL import Image
 
 from tests.serve.front.conftest import GOOD, problem, ready_avatar, send
@@ -206,6 +207,8 @@ def test_limits_of_videos(started: Callable[..., Service], tmp_path: Path) -> No
     # Its times say it is short; it has more pictures than any camera takes.
     problem(send(service, ada, "video", "a", video(tmp_path / "3.mp4", 300, fps=1000)), 413, "too-long")
     problem(send(service, ada, "video", "a", video(tmp_path / "4.mp4", 5, size=66)), 413, "too-many-pixels")
+    write_pictures(tmp_path / "5.avi", 64, [2000] * 5)
+    problem(send(service, ada, "video", "a", (tmp_path / "5.avi").read_bytes()), 413, "too-many-pixels")
 
 
 def test_sound_without_pictures(calm: Service, ada: requests.Session, tmp_path: Path) -> None:

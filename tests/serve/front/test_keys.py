@@ -1,9 +1,11 @@
 """Keys: made, read, looked up; and the words of users."""
 
 import hashlib
+import os
 import pickle
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -69,16 +71,24 @@ def test_a_file_that_is_not_there_opens_nothing(tmp_path: Path) -> None:
 def test_a_key_taken_out_of_the_file_is_valid_no_longer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keys, "_AGAIN_S", 0.0)
     file = tmp_path / "keys"
-    file.write_text(f"{line('ada', 'k1')}\n{line('bob', 'k2')}\n")
+
+    def write(text: str) -> None:
+        """A while ago."""
+        file.write_text(text)
+        os.utime(file, (time.time() - 10, time.time() - 10))
+
+    write(f"{line('ada', 'k1')}\n{line('bob', 'k2')}\n")
     ring = pickle.loads(pickle.dumps(Keyring.of(str(file), {})))
     assert (ring.owner("k1"), ring.owner("k2"), ring.owner("k3")) == ("ada", "bob", None)
-    file.write_text(f"{line('ada', 'k1')}\n{line('eve', 'k3')}\n# changed\n")
+    write(f"{line('ada', 'k1')}\n{line('eve', 'k3')}\n# changed\n")
     assert (ring.owner("k1"), ring.owner("k2"), ring.owner("k3")) == ("ada", None, "eve")
+    file.write_text("")
+    assert ring.owner("k1") == "ada", "somebody is writing it"
     file.unlink()
     assert ring.owner("k1") == "ada", "a folder that is away for a moment locks nobody out"
-    file.write_text(f"{line('ada', 'k1')}\nbob without-a-hash\n{line('cid', 'k4')}\n")
+    write(f"{line('ada', 'k1')}\nbob without-a-hash\n{line('cid', 'k4')}\n")
     assert [ring.owner(key) for key in ("k1", "k3", "k4")] == ["ada", None, None], "a mistyped line lets nobody new in"
-    file.write_text("")
+    write("")
     assert (ring.owner("k1"), bool(ring)) == (None, True), "no key is left, and one is still asked for"
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from raytalk.faces.detect_dlib import DlibDetector
 from serve.errors import Problem
-from serve.work.faces import Faces
+from serve.work.faces import Faces, GivenUp
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +26,11 @@ def test_a_face(faces: Faces) -> None:
     expected = DlibDetector().detect([man()])[0][0].landmarks
     assert np.abs(found.landmarks - expected).mean() < 2
     assert faces.detector == "dlib"
+
+
+def test_nobody_who_waits_is_looked_for_in_vain(faces: Faces) -> None:
+    with pytest.raises(GivenUp):
+        faces.landmarks(jpeg(man()), given_up=lambda: True)
 
 
 def test_pixels_of_the_picture_as_it_was_given(faces: Faces) -> None:

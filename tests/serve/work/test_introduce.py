@@ -25,7 +25,7 @@ async def test_good_photographs_become_an_avatar_that_can_be_driven(run: Path, t
         shop = Workshop(toy, toy_settings(run, tmp_path))
         avatar = await shop.introduced(woman(), woman_again(1), mode="FF")
         assert (avatar.state, avatar.progress, avatar.preview_ready, avatar.previews) == ("ready", 1.0, True, 1)
-        assert avatar.version == Version(mode="FF", folder="ff")
+        assert avatar.version == Version(mode="FF", folder="ff-1")
         assert (avatar.resolution, avatar.detector) == (32, "dlib")
         assert [(photo.used, photo.code, photo.crop) for photo in avatar.photos] == [
             (True, "", "000.jpg"),
@@ -33,7 +33,7 @@ async def test_good_photographs_become_an_avatar_that_can_be_driven(run: Path, t
         ]
         assert avatar.quality["photos_used"] == 2
         assert -1 <= avatar.quality["ssim_ff"] <= 1
-        kept = Avatar.load(toy.store.avatar_uri(avatar.id, "ff"))
+        kept = Avatar.load(toy.store.avatar_uri(avatar.id, "ff-1"))
         assert (kept.card.id, kept.card.name, kept.card.consent) == (avatar.id, "Anna", "I agree")
         assert str(tmp_path) not in str(kept.card.learned)
         crop = decoded(toy.store.read_picture(avatar.id, "crop", "000.jpg"))
@@ -69,7 +69,7 @@ async def test_bad_ones_among_good_ones_are_named_and_left_out(run: Path, tmp_pa
         assert [bool(photo.crop) for photo in avatar.photos] == [True, False, True, True, True, False, True, True, True]
         assert avatar.state == "ready"
         assert avatar.quality["photos_used"] == 3
-        assert len(Avatar.load(toy.store.avatar_uri(avatar.id, "ff")).landmarks) == 3
+        assert len(Avatar.load(toy.store.avatar_uri(avatar.id, "ff-1")).landmarks) == 3
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ async def test_a_video_as_material(run: Path, tmp_path: Path) -> None:
         assert (film.used, film.crop) == (True, "000.jpg")
         assert avatar.quality["photos_used"] == 3
         assert decoded(toy.store.read_picture(avatar.id, "crop", "000.jpg")).shape == (256, 512, 3)
-        assert len(Avatar.load(toy.store.avatar_uri(avatar.id, "ff")).landmarks) == 3
+        assert len(Avatar.load(toy.store.avatar_uri(avatar.id, "ff-1")).landmarks) == 3
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,7 @@ async def test_whose_job_was_taken_away_writes_nothing_more(run: Path, tmp_path:
         assert shop.desk.answers[-1] is False
         # To the desk it is still that worker's, until the lease ends.
         seen = await shop.seen(avatar)
-        assert (seen.state, seen.preview_ready, seen.version) == ("learning", True, Version(mode="FF", folder="ff"))
+        assert (seen.state, seen.preview_ready, seen.version) == ("learning", True, Version(mode="FF", folder="ff-1"))
         assert seen.attempt is not None
         assert seen.attempt.token == job.token
 

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from raytalk.avatar import Avatar
+from raytalk.errors import StorageError
 from raytalk.storage import Storage
-from serve.errors import NotFound
+from serve.errors import NotFound, Unavailable
 from serve.records.store import Store
 from tests.serve.work.rendering import FF, FT, POINTS, code_of, in_loop, renderer
 
@@ -92,3 +94,86 @@ def test_who_is_deleted_is_gone_even_while_being_loaded(
         in_loop(work)
     finally:
         gate.set()
+
+
+def test_a_load_that_fails_when_nobody_waits_any_more_is_tried_again_for_the_next(
+    store: Store, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load, gate, begun = Avatar.load, threading.Event(), threading.Event()
+
+    def failing(place: Storage, *args: Any) -> Avatar:
+        begun.set()
+        assert gate.wait(30)
+        raise StorageError("away")
+
+    async def work() -> None:
+        one = renderer(store, run)
+        monkeypatch.setattr(Avatar, "load", failing)
+        first = asyncio.create_task(one.render(FT[3], POINTS[:1]))
+        await asyncio.to_thread(begun.wait, 30)
+        first.cancel()
+        await asyncio.sleep(0)
+        gate.set()
+        (loading,) = [person.avatar for person in one._people._held.values()]
+        await asyncio.wait({loading})
+        monkeypatch.setattr(Avatar, "load", load)
+        assert (await one.render(FT[3], POINTS[:1])).pictures
+        one.close()
+
+    try:
+        in_loop(work)
+    finally:
+        gate.set()
+
+
+def test_a_client_who_goes_away_gives_its_turn_back_when_the_thread_is_done(
+    store: Store, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    render, gate, at_once, most = Avatar.render, threading.Event(), 0, 0
+    lock = threading.Lock()
+
+    def slow(avatar: Avatar, *args: Any) -> Any:
+        nonlocal at_once, most
+        with lock:
+            at_once += 1
+            most = max(most, at_once)
+        assert gate.wait(30)
+        with lock:
+            at_once -= 1
+        return render(avatar, *args)
+
+    async def work() -> None:
+        one = renderer(store, run)
+        await one.face(FT[4])
+        room = one._turns._value
+        monkeypatch.setattr(Avatar, "render", slow)
+        for _ in range(3 * room):
+            asked = asyncio.create_task(one.render(FT[4], POINTS[:1]))
+            await asyncio.sleep(0.05)
+            asked.cancel()
+        assert at_once == most == room, "nobody begins before a thread is free"
+        gate.set()
+        assert (await one.render(FT[4], POINTS[:1])).pictures
+        assert one._turns._value == room
+        one.close()
+
+    try:
+        in_loop(work)
+    finally:
+        gate.set()
+
+
+def test_a_gpu_that_fails_while_somebody_is_loaded(store: Store, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(place: Storage, *args: Any) -> Avatar:
+        raise torch.AcceleratorError("an illegal memory access was encountered")
+
+    async def work() -> None:
+        one = renderer(store, run)
+        await one.start()
+        assert await one.ready()
+        monkeypatch.setattr(Avatar, "load", failing)
+        assert await code_of(one.render(FT[5], POINTS[:1])) == (Unavailable, "device-lost")
+        assert not await one.ready(), "Serve replaces it"
+        one.close()
+
+    in_loop(work)
