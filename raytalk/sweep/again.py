@@ -14,7 +14,7 @@ from raytalk.storage import Storage
 from raytalk.sweep.answer import keep_answer
 from raytalk.sweep.confirm import Confirmation, kept_confirmation
 from raytalk.sweep.objective import People, Yardstick
-from raytalk.sweep.records import Records, ranked
+from raytalk.sweep.records import Records, best_of
 from raytalk.sweep.settings import SweepSettings
 from raytalk.sweep.space import to_space
 from raytalk.sweep.sweep import PEOPLE_FILE, SETTINGS_FILE, SPACE_FILE
@@ -26,18 +26,18 @@ def again(uri: str) -> None:
     place = Storage(uri)
     settings = SweepSettings.model_validate(yaml.safe_load(place.read(SETTINGS_FILE))["settings"])
     records = Records(place)
-    best = ranked(records.all(), settings.train.episodes)
-    if not best:
+    best = best_of(records.all(), settings.train.episodes)
+    if best is None:
         raise RaytalkError(f"no trial in {uri} has a score")
     kept = kept_confirmation(records)
     confirmation = Confirmation(missing="it was not measured")
-    if kept is not None and kept[0][0] == best[0].number:
+    if kept is not None and kept[0][0] == best.number:
         confirmation = kept[1]
     people = json.loads(place.read(PEOPLE_FILE))["selection"]
     chosen = tuple(Trial("block", person, "", "") for person in people["people"])
     selection = People(chosen, Yardstick.from_json(people["yardstick"]))
     space = to_space(yaml.safe_load(place.read(SPACE_FILE)), settings.train)
-    keep_answer(place, settings, space, records.all(), best[0], confirmation, selection, RunHandle("none", ""))
+    keep_answer(place, settings, space, records.all(), best, confirmation, selection, RunHandle("none", ""))
 
 
 if __name__ == "__main__":

@@ -71,7 +71,7 @@ def best_settings(settings: SweepSettings, best: Record) -> MetatrainSettings:
     """Of a run of its own, with what the winner was trained with."""
     run = with_point(settings.train, best.point)
     places = {"clips": settings.clips, "output": settings.output, "name": f"{settings.name}-best"}
-    return run.model_copy(update={**places, "tracking": settings.tracking})
+    return run.model_copy(update={**places, "tracking": settings.tracking.without_password()})
 
 
 def best_yaml(settings: SweepSettings, best: Record, chosen: MetatrainSettings) -> str:

@@ -87,10 +87,23 @@ class Records:
 
 
 def ranked(records: Iterable[Record], whole: int) -> list[Record]:
-    """Best first: those that were shown all `whole` episodes before those that were not, then by score."""
+    """Best first: those that were shown all `whole` episodes before those that were not, then by score; runs that
+    collapsed last, whose score tells a search where not to look."""
     scored = [record for record in records if record.curve and math.isfinite(record.score)]
     return sorted(
         scored,
-        key=lambda record: (record.state == "finished", min(record.episodes, whole), record.score, -record.number),
+        key=lambda record: (
+            record.state != "collapsed",
+            record.state == "finished",
+            min(record.episodes, whole),
+            record.score,
+            -record.number,
+        ),
         reverse=True,
     )
+
+
+def best_of(records: Iterable[Record], whole: int) -> Record | None:
+    """The first of `ranked`; None if there is none that did not collapse."""
+    first = next(iter(ranked(records, whole)), None)
+    return first if first is not None and first.state != "collapsed" else None

@@ -29,7 +29,7 @@ from raytalk.sweep.driver import Driver
 from raytalk.sweep.groups import clear_groups, remove_orphaned_groups
 from raytalk.sweep.objective import Judges, People, Yardstick, divide_people, measure_yardstick, seat
 from raytalk.sweep.plan import Plan, gpus_per_worker
-from raytalk.sweep.records import TRIALS, Record, Records, ranked
+from raytalk.sweep.records import TRIALS, Record, Records, best_of
 from raytalk.sweep.scheduling import Halving
 from raytalk.sweep.searching import DEFAULTS, Search, suggestions
 from raytalk.sweep.settings import SweepSettings
@@ -63,11 +63,11 @@ def sweep(settings: SweepSettings) -> Answer:
     """
     settings = _with_absolute_places(settings)
     place_of_all = Storage(join(settings.output, settings.name))
-    with Driver(place_of_all):
-        return _driven(settings, place_of_all)
+    with Driver(place_of_all.uri) as driver:
+        return _driven(settings, place_of_all, driver)
 
 
-def _driven(settings: SweepSettings, place_of_all: Storage) -> Answer:
+def _driven(settings: SweepSettings, place_of_all: Storage, driver: Driver) -> Answer:
     entries = read_entries(settings.space, settings.train)
     space = to_space(entries, settings.train, settings.space)
     source = suggestions(settings, space, len(Records(place_of_all).all()))
@@ -90,23 +90,31 @@ def _driven(settings: SweepSettings, place_of_all: Storage) -> Answer:
     status = "FAILED"
     try:
         if begun or len(earlier) < settings.trials:
-            _search(settings, cast, space, source, records, handle)
-        best = ranked(records.all(), settings.train.episodes)
-        if not best:
+            _search(settings, cast, space, source, records, handle, driver)
+        best = best_of(records.all(), settings.train.episodes)
+        if best is None:
             raise RaytalkError(f"no trial could be scored: {_reasons(records.all())}")
-        confirmed = confirm(settings, records, best[0], cast.confirmation, _gpus(settings))
-        answer = keep_answer(place_of_all, settings, space, records.all(), best[0], confirmed, cast.selection, handle)
+        confirmed = confirm(settings, records, best, cast.confirmation, _gpus(settings))
+        answer = keep_answer(place_of_all, settings, space, records.all(), best, confirmed, cast.selection, handle)
         if settings.keep == "best":
-            _delete_others(records, {best[0].number, DEFAULTS})
+            _delete_others(records, {best.number, DEFAULTS})
         status = "FINISHED"
     finally:
-        with Tracker.open(handle) as tracker:
-            tracker.finish(status)
+        # The run in tracking is that of the command that works on the sweep.
+        if not driver.replaced:
+            with Tracker.open(handle) as tracker:
+                tracker.finish(status)
     return answer
 
 
 def _search(
-    settings: SweepSettings, cast: Cast, space: Space, source: Any, records: Records, handle: RunHandle
+    settings: SweepSettings,
+    cast: Cast,
+    space: Space,
+    source: Any,
+    records: Records,
+    handle: RunHandle,
+    driver: Driver,
 ) -> None:
     gpus, (fewest, most) = _gpus(settings), settings.train.worker_range
     # What cannot be had is told once, not by every trial.
@@ -141,6 +149,7 @@ def _search(
             ),
             run_config=tune.RunConfig(
                 name=notes,
+                stop=driver.stopper(),
                 storage_path=storage.root,
                 storage_filesystem=storage.lasting_filesystem,
                 failure_config=tune.FailureConfig(max_failures=settings.max_failures),
@@ -151,9 +160,12 @@ def _search(
         )
         try:
             tuner.fit()
+            driver.check()
         finally:
             clear_groups()
-            storage.delete("tune")
+            storage.delete(notes)
+            if not storage.entries("tune"):
+                storage.delete("tune")
             board.close()
 
 
@@ -188,7 +200,7 @@ def _gpus(settings: SweepSettings) -> float:
 
 def _begin(place_of_all: Storage, settings: SweepSettings, space: Space) -> None:
     """Raises SettingsError if the place holds another sweep."""
-    tree = settings.model_dump(mode="json")
+    tree = settings.model_copy(update={"tracking": settings.tracking.without_password()}).model_dump(mode="json")
     about = {key: value for key, value in flatten(tree).items() if key.split(".")[0] not in _MAY_DIFFER}
     about["space"] = [repr(dimension) for dimension in space.dimensions]
     if place_of_all.exists(SETTINGS_FILE):

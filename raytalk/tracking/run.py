@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import pydantic
 
@@ -30,6 +30,10 @@ class TrackingSettings(Settings):
     """name under which the finished run's checkpoint goes into MLflow's registry; empty: not registered"""
     alias: str = pydantic.Field(default="latest", pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")
     """alias of the registered version; 'latest' is always the newest one"""
+
+    def without_password(self) -> Self:
+        """For files that others read: a store whose URI holds a password is left to MLFLOW_TRACKING_URI."""
+        return self if shown(self.uri) == self.uri else self.model_copy(update={"uri": ""})
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,15 @@ def test_metatrain_takes_best_yaml_as_it_is(tmp_path: Path) -> None:
     assert longer.episodes == 99
 
 
+def test_a_password_of_the_tracking_store_goes_into_no_file() -> None:
+    best = ranked(trials(), 32)[0]
+    for uri, kept in (("https://ada:secret@mlflow:5000", ""), ("http://mlflow:5000", "http://mlflow:5000")):
+        settings = SETTINGS.model_copy(update={"tracking": SETTINGS.tracking.model_copy(update={"uri": uri})})
+        chosen = best_settings(settings, best)
+        assert chosen.tracking.uri == kept
+        assert "secret" not in best_yaml(settings, best, chosen)
+
+
 def test_the_table_has_a_line_per_trial_best_first() -> None:
     rows = list(csv.DictReader(io.StringIO(table(SPACE, trials(), 32))))
     assert [row["trial"] for row in rows] == ["001", "003", "000", "004", "002", "005", "006"]

@@ -8,7 +8,7 @@ from sweep.toy_sweep import record
 
 from raytalk.errors import StorageError
 from raytalk.storage import Storage
-from raytalk.sweep.records import Record, Records, ranked
+from raytalk.sweep.records import Record, Records, best_of, ranked
 
 
 def test_a_record_comes_back_as_it_was(tmp_path: Path) -> None:
@@ -41,5 +41,7 @@ def test_whole_trials_rank_before_better_ones_that_were_not_whole() -> None:
         Record(4, {}),
         record(5, 0.6),
     ]
-    assert [each.number for each in ranked(trials, 32)] == [2, 5, 0, 3, 1]
+    assert [each.number for each in ranked(trials, 32)] == [2, 5, 0, 1, 3]
+    assert best_of(trials, 32) == trials[2]
+    assert best_of(trials[3:5], 32) is None, "what collapsed is nobody's answer"
     assert trials[3].score == 0.0, "one that collapsed is worth nothing, whatever it was before"
