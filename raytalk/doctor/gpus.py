@@ -10,14 +10,15 @@ from raytalk.doctor.finding import Finding, mend, note, ok
 
 _SIDE, _TIMES = 4096, 10
 _TOLERANCE = 0.05
-_MODULE = Path("/proc/driver/nvidia/version")
+_MODULE, _DEVICES = Path("/proc/driver/nvidia/version"), Path("/dev")
 
 
 def seen(promised: float) -> list[Finding]:
     """What is there. promised: GPUs that Ray counts on this machine."""
     if os.environ.get("CUDA_VISIBLE_DEVICES") == "":
         del os.environ["CUDA_VISIBLE_DEVICES"]  # Ray hides GPUs from tasks that ask for none
-    has_driver = _MODULE.exists() or any(Path("/dev").glob("nvidia[0-9]*"))
+    # The driver's version can be read in every container of the machine, a device where it is given to this one.
+    has_driver = any(_DEVICES.glob("nvidia[0-9]*"))
     if not torch.cuda.is_available():
         if has_driver or promised:
             why = "this torch has no CUDA" if torch.version.cuda is None else f"torch is for CUDA {torch.version.cuda}"

@@ -40,7 +40,7 @@ def compare(of_nodes: Mapping[str, Mapping[str, str]]) -> list[Finding]:
         different = [
             f"{name} {found.get(name, _LOST)}, not {version}"
             for name, version in reference.items()
-            if found.get(name, _LOST) != version
+            if _plain(found.get(name, _LOST)) != _plain(version)
         ]
         if different:
             advice = f"install the same as on {first} (constraints.txt), or use one image for all"
@@ -55,6 +55,11 @@ def compare(of_nodes: Mapping[str, Mapping[str, str]]) -> list[Finding]:
             mend("versions", f"{', '.join(lacking)} not installed: pip install {' '.join(lacking)}").at(first)
         )
     return findings
+
+
+def _plain(version: str) -> str:
+    """Without how it was built: a head without a GPU has torch 2.13.0+cpu, and its workers 2.13.0."""
+    return version.partition("+")[0]
 
 
 def machine() -> list[Finding]:

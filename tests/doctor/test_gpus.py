@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -11,6 +13,19 @@ def test_a_machine_without_gpus() -> None:
     (found,) = gpus.seen(2)
     assert found.kind == "mend"
     assert "2 GPUs are counted and torch sees none" in found.text
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_container_without_gpus_on_a_machine_that_has_some(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "version").write_text("NVRM version: NVIDIA UNIX x86_64 Kernel Module  580.95.05")
+    monkeypatch.setattr(gpus, "_MODULE", tmp_path / "version")
+    monkeypatch.setattr(gpus, "_DEVICES", tmp_path)
+    (found,) = gpus.seen(0)
+    assert found.kind == "note"
+    (tmp_path / "nvidia0").touch()
+    (found,) = gpus.seen(0)
+    assert found.kind == "mend"
+    assert "the driver is 580.95.05" in found.text
 
 
 @pytest.mark.gpu

@@ -27,6 +27,11 @@ def test_a_node_with_another_version_is_named() -> None:
     assert alike == [Finding("versions", "ok", "alike on 2 nodes: python 3.11.7, raytalk 1.0, torch 2.13.0")]
 
 
+def test_a_head_without_a_gpu_has_another_build_of_torch() -> None:
+    (found,) = software.compare({"head": {"torch": "2.13.0+cpu"}, "worker": {"torch": "2.13.0"}})
+    assert found.kind == "ok"
+
+
 def test_what_is_not_installed_is_said() -> None:
     found = software.compare({"here": HERE | {"mlflow": "not installed"}})
     assert found[-1] == Finding("versions", "mend", "mlflow not installed: pip install mlflow", "here")

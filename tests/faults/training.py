@@ -1,19 +1,21 @@
 """What happens to a training run when workers, nodes, checkpoints or the tracking server fail."""
 
+import os
 import random
 import shutil
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import psutil
-import ray
 import torch
 from mlflow_server import MlflowServer
 from ray.cluster_utils import Cluster
-from ray.core.generated import autoscaler_pb2
+from spot_metadata import SpotMetadata
 from toy import TINY_NETWORKS
 from toy_run import write_toy_run
 
@@ -28,6 +30,7 @@ from raytalk.learning.settings import MetatrainSettings
 from raytalk.networks.perceptual import load_perceptual
 from raytalk.storage import Storage
 
+_SPOT_NOTICE = str(Path(__file__).resolve().parents[2] / "cluster" / "spot_notice.py")
 _SAME = 0.02
 """relative difference between two values of one window: the order of sums differs, and it is an adversarial game"""
 
@@ -117,16 +120,21 @@ def node_killed(folder: Path) -> Outcome:
 
 
 def node_taken_away(folder: Path, notice_s: float = 40.0) -> Outcome:
-    """A node is announced to be taken away, as a preemptible machine is, and is gone at the time given."""
-    with several_nodes(1, cpus=3) as cluster:
+    """A node is announced to be taken away, as AWS tells a spot machine, and is gone at the time given."""
+    with several_nodes(1, cpus=3) as cluster, SpotMetadata().running() as metadata:
         victim = _add_node(cluster, "127.0.0.2")
         # Checkpoints are rare: what there is afterwards is what the notice brought.
         with training(folder, cluster.address, **_one_worker_a_node(), checkpoint_every=1_000_000) as run:
             run.wait_until_shown(4 * WINDOW)
+            watch = [sys.executable, _SPOT_NOTICE, "--metadata", metadata.url, "--every", "1"]
+            watch += ["--address", cluster.gcs_address, "--node", victim.node_id]
+            path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+            watcher = subprocess.Popen(watch, env={**os.environ, "PATH": path})
             at = time.monotonic()
-            accepted = _announce(cluster.gcs_address, victim.node_id, notice_s)
+            metadata.announce(notice_s)
             line = run.wait_for(r"will be taken away in \d+ s: a checkpoint is kept at episode", after=at)
             kept_at = int(line.text.split("at episode ")[1].split(",")[0].replace(",", ""))
+            accepted = watcher.wait(20) == 0
             published = _wait_for_checkpoint(run, kept_at)
             going_on = run.wait_until_shown(kept_at + 2 * WINDOW).at < at + notice_s
             time.sleep(max(0.0, at + notice_s - time.monotonic()))
@@ -260,14 +268,6 @@ def _raylet(node: Any) -> int:
 
 def _store(run: Training) -> str:
     return f"sqlite:///{run.run / 'mlflow.db'}"
-
-
-def _announce(gcs: str, node_id: str, seconds: float) -> bool:
-    """Tell Ray as a provider's notice would; whether it took note."""
-    reason = autoscaler_pb2.DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
-    client = ray._raylet.GcsClient(address=gcs)
-    accepted, _ = client.drain_node(node_id, reason, "spot instance", int((time.time() + seconds) * 1000))
-    return bool(accepted)
 
 
 def _wait_for_checkpoint(run: Training, episodes: int) -> float:
