@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -49,6 +50,10 @@ class Front:
     live: Places = field(init=False)
     posers: Posers = field(default_factory=Posers)
     decoders: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(_DECODERS, "decode"))
+    parts: dict[str, bool] = field(default_factory=dict)
+    """which other parts answered when they were asked last, and when that was (monotonic)"""
+    parts_asked: float = -math.inf
+    asking: asyncio.Lock = field(default_factory=asyncio.Lock)
     movers: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(_MOVERS, "move"))
 
     def __post_init__(self) -> None:
@@ -80,6 +85,11 @@ class Front:
         what = "this key is not valid" if key else "a key is needed"
         raise Unauthorized(f"{what}: send Authorization: Bearer KEY", headers={"WWW-Authenticate": "Bearer"})
 
+    def check_rate(self, owner: str) -> None:
+        """Counts a request. Raises TooMany (`too-fast`) if there were too many lately."""
+        most = self.settings.limits.requests_per_minute
+        self.requests.check(owner, f"{most:g} requests a minute are the most")
+
     def holds(self, key: str | None, owner: str) -> bool:
         """Whether this key still says that one is this owner: what lasts long asks again."""
         keyring = self.backend.keyring
@@ -107,8 +117,7 @@ async def _asking(
     key = credentials.credentials if credentials else None
     owner = front.owner_of(key, address_of(request))
     request.state.holds = functools.partial(front.holds, key, owner)
-    most = front.settings.limits.requests_per_minute
-    front.requests.check(owner, f"{most:g} requests a minute are the most")
+    front.check_rate(owner)
     return owner
 
 

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -37,6 +38,8 @@ _RENDERING, _BATCHES = 6, 2
 """fine-tuned people that a GPU renders at a time, and batches of feed-forward ones"""
 _LOADING = 4
 """threads"""
+_MODEL_S = 10.0
+"""for which a person waits for a model that somebody else's is being loaded for"""
 _ENCODERS = 3
 """processes beside a renderer on a GPU: enough for what one can render"""
 _WARM_UP = (1, 4, 16)
@@ -77,7 +80,7 @@ class Renderer:
         self._people = People(self._load, settings.render.people, self._loading, note)
         self._together: WeakKeyDictionary[Body, Together] = WeakKeyDictionary()
         self._models: dict[str, Pretrained] = {}
-        self._models_lock = threading.Lock()
+        self._model_locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._started: asyncio.Task[_Ready] | None = None
         self._encoders: Encoders | None = None
         self._lost = False
@@ -257,7 +260,11 @@ class Renderer:
 
     def _model(self, card: AvatarCard) -> Pretrained:
         """The model of a feed-forward avatar: each is loaded once, so that its people share weights."""
-        with self._models_lock:
+        lock = self._model_locks[card.checkpoint]
+        # One thread may wait long for a model far away; others, who load people, do not wait with it.
+        if not lock.acquire(timeout=_MODEL_S):
+            raise StorageError(f"{card.checkpoint} is being loaded")
+        try:
             if card.checkpoint not in self._models:
                 try:
                     self._models[card.checkpoint] = load_pretrained(card.checkpoint, self._settings.tracking_uri)
@@ -266,6 +273,8 @@ class Renderer:
                     _log.info("%s: %s", card.checkpoint, error)
                     return next(iter(self._models.values()))
             return self._models[card.checkpoint]
+        finally:
+            lock.release()
 
 
 def _warm_up(engine: Engine, body: Body, sizes: Iterable[int]) -> None:

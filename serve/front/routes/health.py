@@ -1,6 +1,7 @@
 """Whether the service is alive, and whether its parts are."""
 
 import asyncio
+import time
 from collections.abc import Awaitable
 from typing import Literal
 
@@ -8,12 +9,15 @@ import pydantic
 from fastapi import APIRouter
 
 from serve.errors import Unavailable
+from serve.front.backend import Backend
 from serve.front.front import Here
 from serve.front.problems import problem_of, responses
 
 router = APIRouter(tags=["health"])
 _PATIENCE = 5.0
 """seconds for each part to answer"""
+_AGAIN = 1.0
+"""seconds for which their answers are good"""
 
 
 class Alive(pydantic.BaseModel):
@@ -38,13 +42,20 @@ async def alive() -> Alive:
 @router.get("/readyz", summary="Whether all parts answer", responses=responses(Unavailable))
 async def ready(front: Here) -> Ready:
     """desk is also storage: it says whether it could be read and written lately."""
-    backend = front.backend
-    asked = {"desk": backend.desk.ready(), "faces": backend.faces.ready(), "renderer": backend.renderer.ready()}
-    parts = dict(zip(asked, await asyncio.gather(*map(_answers, asked.values())), strict=True))
+    # Anybody may ask this, without a key: however often, the parts are asked once a second.
+    async with front.asking:
+        if time.monotonic() > front.parts_asked + _AGAIN:
+            front.parts, front.parts_asked = await _parts(front.backend), time.monotonic()
+    parts = front.parts
     if not all(parts.values()):
         missing = ", ".join(name for name, answers in parts.items() if not answers)
         raise Unavailable(f"not ready: {missing}", "not-ready", {"Retry-After": "5"}, {"parts": parts})
     return Ready(parts=parts)
+
+
+async def _parts(backend: Backend) -> dict[str, bool]:
+    asked = {"desk": backend.desk.ready(), "faces": backend.faces.ready(), "renderer": backend.renderer.ready()}
+    return dict(zip(asked, await asyncio.gather(*map(_answers, asked.values())), strict=True))
 
 
 async def _answers(part: Awaitable[bool]) -> bool:

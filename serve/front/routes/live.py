@@ -42,7 +42,7 @@ async def live(socket: WebSocket, id: str) -> None:
 async def _driven(front: Front, socket: WebSocket, id: str) -> None:
     key = _key(socket)
     owner = front.owner_of(key, address_of(socket))
-    front.requests.check(owner, "too many requests a minute")
+    front.check_rate(owner)
     if not is_id(id):
         raise NotFound("there is no such thing, or it is not yours")
     backend = front.backend

@@ -16,6 +16,7 @@ from raytalk.errors import StorageError
 from serve.errors import TooMany
 from serve.front.limits import Places, TokenBuckets
 from serve.front.problems import problem_of
+from serve.front.routes import health
 from serve.front.routes.page import FOLDER
 from serve.settings import ServiceSettings
 from tests.serve.front.conftest import make_avatar, problem, wait_for
@@ -167,6 +168,8 @@ def test_health(calm: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     ready = requests.get(f"{calm.url}/readyz")
     assert ready.json() == {"status": "ready", "parts": {"desk": True, "faces": True, "renderer": True}}
     calm.faces.error = RuntimeError("gone")
+    assert requests.get(f"{calm.url}/readyz").status_code == 200, "asked a moment ago"
+    monkeypatch.setattr(health, "_AGAIN", 0.0)
     document = problem(requests.get(f"{calm.url}/readyz"), 503, "not-ready")
     assert document["parts"] == {"desk": True, "faces": False, "renderer": True}
 
