@@ -1,12 +1,17 @@
-"""cluster/aws.yaml, by Ray's own schema and EC2's own model of a request."""
+"""cluster/aws.yaml, by Ray's own schema, EC2's own model of a request and Ray's own choice of machines."""
 
+import copy
+import subprocess
 from typing import Any
 
 import botocore.session
 import pytest
 from botocore.validate import ParamValidator
-from cluster_files import CLUSTER, documents
+from cluster_files import CLUSTER, ROOT, documents
 from ray.autoscaler._private.util import prepare_config, validate_config
+from ray.autoscaler.v2.instance_manager.config import AutoscalingConfig
+from ray.autoscaler.v2.scheduler import ResourceDemandScheduler, SchedulingRequest
+from ray.autoscaler.v2.utils import ResourceRequestUtil
 
 CONFIG: dict[str, Any] = documents(CLUSTER / "aws.yaml")[0]
 TYPES = CONFIG["available_node_types"]
@@ -47,6 +52,59 @@ def test_gpus_come_on_demand_and_as_spot_and_everything_shrinks_to_the_head() ->
     assert CONFIG["provider"]["cache_stopped_nodes"] is False
 
 
+def _brought(config: dict[str, Any], demand: dict[str, float], failed: tuple[str, ...] = ()) -> list[str]:
+    """The types of the machines that come for a demand. failed: of which EC2 had none when they were asked for last."""
+    types = AutoscalingConfig(copy.deepcopy(config), skip_content_hash=True).get_node_type_configs()
+    none = dict.fromkeys(failed, 0.0)
+    request = SchedulingRequest(
+        disable_launch_config_check=True,
+        node_type_configs=types,
+        max_num_nodes=config["max_workers"],
+        resource_requests=ResourceRequestUtil.group_by_count([ResourceRequestUtil.make(demand)]),
+        cloud_resource_availabilities=none,
+        recoverable_resource_availabilities=none,
+    )
+    launched = ResourceDemandScheduler().schedule(request).to_launch
+    return [each.instance_type for each in launched for _ in range(each.count)]
+
+
+def test_on_demand_machines_come_when_they_are_asked_for_and_not_in_place_of_spot() -> None:
+    """What docs/aws.md says of gpu-on-demand. If the second line fails, it may say something better."""
+    gpu = {"CPU": 1.0, "GPU": 1.0}
+    assert _brought(CONFIG, gpu) == ["gpu-spot"]
+    assert _brought(CONFIG, gpu, failed=("gpu-spot",)) == ["gpu-spot"]
+    assert _brought(CONFIG, {**gpu, "on_demand": 0.001}) == ["gpu-on-demand"]
+    fewer, more = copy.deepcopy(CONFIG), copy.deepcopy(CONFIG)
+    fewer["available_node_types"]["gpu-spot"]["max_workers"] = 0
+    assert _brought(fewer, gpu) == ["gpu-on-demand"]
+    more["available_node_types"]["gpu-on-demand"]["min_workers"] = 2
+    assert _brought(more, gpu) == ["gpu-on-demand"] * 2
+
+
+def test_workers_look_for_the_notice_that_they_are_taken_away() -> None:
+    start, watch = CONFIG["worker_start_ray_commands"][-2:]
+    assert start.startswith("ray start --address=")
+    [there] = [word for word in watch.split() if word.endswith(".py")]
+    assert (ROOT / CONFIG["file_mounts"][there]).samefile(CLUSTER / "spot_notice.py")
+    # In the background, with nothing left open that Ray's launcher would wait for.
+    assert {"nohup", "</dev/null", "2>&1"} <= set(watch.split())
+    assert watch.endswith(" &")
+    # As Ray runs it.
+    assert (
+        subprocess.run(["bash", "-n", "-c", f"true && (export RAY_HEAD_IP=10.0.0.1; {watch})"], check=False).returncode
+        == 0
+    )
+
+
+def test_a_job_waits_longer_than_a_machine_takes_to_come() -> None:
+    [seconds] = [
+        option.partition("RAY_JOB_START_TIMEOUT_SECONDS=")[2]
+        for option in CONFIG["docker"]["run_options"]
+        if "RAY_JOB_START_TIMEOUT_SECONDS" in option
+    ]
+    assert int(seconds) >= 3600
+
+
 def test_every_machine_has_a_role_a_firewall_and_an_encrypted_disk() -> None:
     for name, each in TYPES.items():
         machine = each["node_config"]
@@ -61,7 +119,7 @@ def test_every_machine_has_a_role_a_firewall_and_an_encrypted_disk() -> None:
 
 def test_the_token_is_asked_for_everywhere_and_the_dashboard_is_not_open() -> None:
     assert "--env RAY_AUTH_MODE=token" in CONFIG["docker"]["run_options"]
-    assert CONFIG["file_mounts"] == {"/home/ray/.ray/auth_token": "~/.ray/auth_token"}
+    assert CONFIG["file_mounts"]["/home/ray/.ray/auth_token"] == "~/.ray/auth_token"
     [start] = [command for command in CONFIG["head_start_ray_commands"] if "ray start" in command]
     assert "--dashboard-host=127.0.0.1" in start
     assert "--autoscaling-config=~/ray_bootstrap_config.yaml" in start

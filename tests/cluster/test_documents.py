@@ -15,8 +15,10 @@ from botocore.validate import ParamValidator
 from cluster_files import CLUSTER, MONITORING, ROOT, documents
 from documentation import marked_blocks
 from ray._private.runtime_env.packaging import create_package
+from ray.serve.schema import ServeDeploySchema
 
 from serve.keys import VARIABLE, Keyring
+from serve.settings import ServiceSettings
 
 DOCS = ("laptop", "gpu-host", "aws", "kubernetes")
 
@@ -43,8 +45,10 @@ def _run(script: str, folder: Path, stand_ins: dict[str, str], **variables: str)
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """A folder with a copy of cluster/."""
+    """A folder with a copy of cluster/ and the service's settings."""
     shutil.copytree(CLUSTER, tmp_path / "cluster")
+    (tmp_path / "serve").mkdir()
+    shutil.copy(ROOT / "serve/service.yaml", tmp_path / "serve")
     return tmp_path
 
 
@@ -62,14 +66,14 @@ def test_the_secrets_of_the_stack_are_those_that_it_asks_for(copy: Path) -> None
     assert len({values[name] for name in ("RAY_AUTH_TOKEN", "STORAGE_SECRET", "DATABASE_PASSWORD")}) == 3
 
 
-def test_roles_and_firewall_of_aws(copy: Path) -> None:
+def test_roles_firewall_and_service_of_aws(copy: Path) -> None:
     block = marked_blocks(ROOT / "docs/aws.md", "bash")
     calls = copy / "calls"
     aws = f'echo "$@" >>{calls}\ncase "$*" in *create-security-group*) echo sg-0123;; esac'
-    _run(
+    said = _run(
         block,
         copy,
-        {"aws": aws, "curl": "echo 198.51.100.9"},
+        {"aws": aws, "curl": "echo 198.51.100.9", "serve": f'echo serve "$@" >>{calls}'},
         region="eu-west-1",
         account="123456789012",
         bucket="faces",
@@ -95,6 +99,18 @@ def test_roles_and_firewall_of_aws(copy: Path) -> None:
     assert "ACCOUNT" not in yaml.safe_dump(config)
     assert "sg-RAYTALK" not in yaml.safe_dump(config)
     assert "198.51.100.9/32" in calls.read_text()
+    assert "serve deploy service.yaml" in calls.read_text()
+    [service] = documents(copy / "service.yaml")
+    ServeDeploySchema.model_validate(service)
+    [application] = service["applications"]
+    settings = ServiceSettings.resolve(None, application["args"])
+    # No file is on the nodes, and no GPU is there yet.
+    assert (settings.keys, settings.device) == ("", "cuda")
+    assert settings.storage.startswith("s3://faces/")
+    assert settings.checkpoint.startswith("s3://faces/")
+    environment = application["runtime_env"]["env_vars"]
+    assert environment["AWS_DEFAULT_REGION"] == "eu-west-1"
+    assert Keyring.of(settings.keys, environment).owner(said.strip().rpartition(" ")[2]) == "ada"
 
 
 def test_policies_are_within_what_iam_takes(copy: Path) -> None:
@@ -103,7 +119,7 @@ def test_policies_are_within_what_iam_takes(copy: Path) -> None:
     _run(
         block,
         copy,
-        {"aws": "echo sg-0123", "curl": "echo 1.2.3.4"},
+        {"aws": "echo sg-0123", "curl": "echo 1.2.3.4", "serve": "true"},
         region="us-east-1",
         account="1" * 12,
         bucket="b" * 63,

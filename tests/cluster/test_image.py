@@ -73,6 +73,12 @@ def test_everything_installed_has_the_version_of_the_constraints() -> None:
     assert re.fullmatch(r"2\.9\.\d+", driver)
 
 
+def test_pytorch_s_index_comes_beside_the_usual_one() -> None:
+    """It lacks most versions of what torch needs."""
+    assert re.search(r"\$\{TORCH_INDEX:\+--extra-index-url \"\$TORCH_INDEX\"\} torch$", DOCKERFILE, re.MULTILINE)
+    assert "--index-url" not in DOCKERFILE.replace("--extra-index-url", "")
+
+
 def test_nodes_are_nobody_s_root() -> None:
     users: dict[str, str] = {}
     stage, base = "", {}

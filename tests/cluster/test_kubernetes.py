@@ -1,6 +1,7 @@
 """The Kubernetes manifests: valid by KubeRay's and Kubernetes' schemas, nothing open, nothing secret in them."""
 
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import jsonschema
 import pytest
 import yaml
 from cluster_files import KUBERAY, ROOT, documents, kubernetes_objects, objects, pinned
+from ray.dashboard.consts import DEFAULT_JOB_START_TIMEOUT_SECONDS, RAY_JOB_START_TIMEOUT_SECONDS_ENV_VAR
 from ray.serve.schema import ServeDeploySchema
 
 from serve.settings import ServiceSettings
@@ -141,6 +143,56 @@ def test_a_pod_is_probed_bounded_and_without_rights(name: str) -> None:
         assert not tag.startswith("latest")
 
 
+@pytest.mark.parametrize("name", CLUSTERS)
+def test_workers_have_an_account_of_their_own_without_rights(name: str) -> None:
+    accounts = {each["metadata"]["name"]: each for _, each in objects("ServiceAccount")}
+    spec = CLUSTERS[name]
+    # KubeRay gives the head's the autoscaler's rights.
+    head = spec["headGroupSpec"]["template"]["spec"]["serviceAccountName"]
+    workers = {group["template"]["spec"]["serviceAccountName"] for group in spec["workerGroupSpecs"]}
+    assert workers == {"raytalk-worker"}
+    assert head not in workers
+    assert {head, *workers} == set(accounts)
+    assert accounts["raytalk-worker"]["automountServiceAccountToken"] is False
+
+
+@pytest.mark.parametrize("name", CLUSTERS)
+def test_a_worker_that_is_told_to_go_uses_the_time_that_it_has(name: str) -> None:
+    for group in CLUSTERS[name]["workerGroupSpecs"]:
+        pod = group["template"]["spec"]
+        [seconds] = [
+            int(variable["value"])
+            for variable in pod["containers"][0]["env"]
+            if variable["name"] == "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"
+        ]
+        assert 60 <= seconds <= pod["terminationGracePeriodSeconds"] - 15
+        # What a spot machine has.
+        assert pod["terminationGracePeriodSeconds"] <= 120
+
+
+def test_ray_reads_the_variables_that_are_set() -> None:
+    [(_, settings)] = objects("ConfigMap")
+    assert int(settings["data"][RAY_JOB_START_TIMEOUT_SECONDS_ENV_VAR]) > DEFAULT_JOB_START_TIMEOUT_SECONDS
+    ask = "from ray._private.ray_constants import RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S as seconds; print(seconds)"
+    done = subprocess.run(
+        [sys.executable, "-c", ask],
+        env={**os.environ, "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "100"},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert float(done.stdout) == 100
+
+
+@pytest.mark.parametrize("name", CLUSTERS)
+def test_the_autoscaler_writes_where_the_head_reads(name: str) -> None:
+    spec = CLUSTERS[name]
+    [of_the_head] = [
+        mount
+        for mount in spec["headGroupSpec"]["template"]["spec"]["containers"][0]["volumeMounts"]
+        if mount["mountPath"] == "/tmp/ray"
+    ]
+    assert spec["autoscalerOptions"]["volumeMounts"] == [of_the_head]
+
+
 def test_the_service_survives_its_head() -> None:
     [(_, service)] = objects("RayService")
     options = service["spec"]["rayClusterConfig"]["gcsFaultToleranceOptions"]
@@ -230,6 +282,12 @@ def test_a_job_has_a_cluster() -> None:
         assert asked <= custom, file
 
 
+def test_a_mistake_is_not_repeated_many_times() -> None:
+    tries = {found["metadata"]["name"]: found["spec"].get("backoffLimit", 0) for _, found in objects("RayJob")}
+    assert 0 < tries.pop("metatrain") <= 3
+    assert set(tries.values()) == {0}
+
+
 def test_training_begins_with_as_many_gpus_as_it_asks_for() -> None:
     [(_, job)] = [(file, found) for file, found in objects("RayJob") if found["metadata"]["name"] == "metatrain"]
     [workers] = [word.partition("=")[2] for word in job["spec"]["entrypoint"].split() if word.startswith("workers=")]
@@ -275,4 +333,7 @@ def _containers(tree: Any) -> list[dict[str, Any]]:
 def test_manifests_are_yaml_with_unique_names() -> None:
     names = [(each["kind"], each["metadata"]["name"]) for _, each in kubernetes_objects()]
     assert len(set(names)) == len(names)
+    # KubeRay names what it makes after the object, of whatever kind: NAME-head-svc.
+    of_ray = [name for kind, name in names if kind in _RAY_KINDS]
+    assert len(set(of_ray)) == len(of_ray)
     assert all(isinstance(file, Path) and file.is_relative_to(KUBERAY) for file, _ in kubernetes_objects())
