@@ -10,7 +10,7 @@ from raytalk.learning import checkpoint
 from raytalk.learning.attempts import Attempt
 from raytalk.learning.checkpoint_writer import CheckpointWriter
 from raytalk.learning.dealing import shares
-from raytalk.learning.job import Job
+from raytalk.learning.job import Ended, Job
 from raytalk.learning.meta import MetaLearner
 from raytalk.learning.meters import RunMeters
 from raytalk.learning.progress import line
@@ -32,7 +32,8 @@ class Leader:
         self.say, self.run = job.console.say, Storage(job.run)
         self.figures: dict[str, float] = {}
         """of the last validation"""
-        self.meters = RunMeters(self.settings.name)
+        # A sweep sees to its trials itself, and who tries the preset debug looks on.
+        self.meters = RunMeters(self.settings.name, watched=job.part.watch is None and self.settings.preset != "debug")
         self.people = self._load_people()
         self.writer = CheckpointWriter(self.run, self.settings.keep_checkpoints, self.meters.published)
         self.tracker = Tracker.open(job.tracking, say=lambda text, *values: self.say(text % values))
@@ -41,8 +42,9 @@ class Leader:
     def begin(self, ranks: int, start: int) -> None:
         """Say how the workers begin, and where the data is to begin."""
         attempts = self.job.attempts.begin(ranks, start)
-        self.meters.began(ranks, again=len(attempts) > 1)
         before = attempts[-2] if len(attempts) > 1 else None
+        # More workers than before: none has died, there is room for another one.
+        self.meters.began(ranks, again=before is not None and ranks <= before.ranks)
         if start:
             again = f": {attempts[-1].repeated:,} episodes are shown again" if attempts[-1].repeated else ""
             self.say(f"going on from the checkpoint at episode {start:,}{again}")
@@ -99,6 +101,11 @@ class Leader:
         """Wait until everything handed over is written."""
         self.tracker.close()
         self.writer.close()
+
+    def tell_end(self, ended: Ended) -> None:
+        """Say that the run is over, after everything else. With an error it says nothing, and is taken for dead."""
+        if ended.error is None:
+            self.meters.ended("stopped" if ended.collapsed else "finished")
 
     def _load_people(self) -> dict[str, People]:
         settings, storage = self.settings, Storage(self.settings.clips)

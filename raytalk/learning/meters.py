@@ -6,8 +6,8 @@ was not set for half a minute, and a window may take longer: a thread sets them 
 
 import threading
 import time
-from collections.abc import Mapping
-from typing import ClassVar
+from collections.abc import Callable, Mapping
+from typing import ClassVar, Literal
 
 import torch
 from ray.util.metrics import Counter, Gauge, Histogram
@@ -18,6 +18,8 @@ _TERMS = ("generator", "content", "identity", "adversarial", "feature_matching",
 
 _AGAIN = 5.0
 """seconds after which gauges are set again"""
+UNTIL_HEARD = 20.0
+"""seconds: a process hands its metrics on every ten, and Prometheus asks for them as often"""
 
 
 class _Gauge:
@@ -59,8 +61,9 @@ def _say_again() -> None:
 class RunMeters:
     """What rank 0 says for the whole run."""
 
-    def __init__(self, run: str) -> None:
-        """run: its name."""
+    def __init__(self, run: str, watched: bool = True) -> None:
+        """run: its name; watched: whether it says when it begins and ends, which tells its end from its death."""
+        self._watched = watched
         tags = {"run": run}
 
         def gauge(name: str, about: str, *keys: str) -> _Gauge:
@@ -74,12 +77,13 @@ class RunMeters:
         self._episodes = counter("episodes", "episodes shown, those shown again after a restart counted again")
         self._faults = counter("faults", "broken frames and clips that were left out")
         self._checkpoints = counter("checkpoints", "checkpoints published")
-        self._restarts = counter("restarts", "times that the workers were started anew")
+        self._restarts = counter("restarts", "times that the workers were started anew because one had died")
         self._speed = gauge("episodes_per_second", "over all workers")
         self._epoch = gauge("epoch", "passes over the clips so far")
         self._waiting = gauge("wait_share", "share of the time that rank 0 waited for data, 0 to 1")
         self._loss = gauge("loss", "mean of the last window of steps", "term")
         self._world = gauge("world_size", "workers at work")
+        self._event = gauge("event_seconds", "Unix time when workers had begun, or a run finished or stopped", "event")
         self._validation = gauge("validation", "on people held out of training (val) or of it (seen)", "set", "figure")
         self._publishing = Histogram(
             "raytalk_train_checkpoint_seconds",
@@ -90,10 +94,21 @@ class RunMeters:
         self._publishing.set_default_tags(tags)
 
     def began(self, ranks: int, again: bool) -> None:
-        """The workers of a run were started; again: not for the first time."""
+        """The workers of a run were started; again: because one of those before had died."""
         self._world.set(ranks)
         if again:
             self._restarts.inc()
+        if self._watched:
+            self._event.set(time.time(), event="begun")
+
+    def ended(self, how: Literal["finished", "stopped"], wait: Callable[[float], None] = time.sleep) -> None:
+        """The run has shown everything, or stopped itself; returns when that has been heard.
+
+        Ray kills this process once all ranks have returned, and what it has not handed on by then is lost.
+        """
+        if self._watched:
+            self._event.set(time.time(), event=how)
+            wait(UNTIL_HEARD)
 
     def window(self, figures: Mapping[str, float], episodes: int, faults: float, epoch: float) -> None:
         """A window's figures, by the names of the progress line, and what it adds to episodes and faults."""

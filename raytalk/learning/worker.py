@@ -83,10 +83,14 @@ class _Worker:
             self._lead(Leader.close)
             raise
         closing = self._lead(Leader.close)
-        return replace(ended, error=first_error(ended.error or closing))
+        ended = replace(ended, error=first_error(ended.error or closing))
+        self._lead(Leader.tell_end, ended)
+        return ended
 
     def _show_episodes(self) -> Ended:
         settings = self.settings
+        if self.episodes >= settings.episodes:  # started anew when only the end was left
+            return Ended(self.episodes, {})
         window, stopwatch = Window(), Stopwatch()
         networks = settings.networks
         guard = Guard(settings.guard, networks.embedding_scale, len(self.job.catalog.videos), networks.embedder)

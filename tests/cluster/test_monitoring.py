@@ -66,7 +66,7 @@ def test_everything_that_the_project_tells_is_shown() -> None:
 
 
 def test_labels_of_queries_are_those_that_metrics_have() -> None:
-    known = {"run", "term", "rank", "set", "figure", "method", "route", "status", "code", "mode", "what", "le"}
+    known = {"run", "event", "term", "rank", "set", "figure", "method", "route", "status", "code", "mode", "what", "le"}
     of_ray_itself = {"instance", "job", "GpuIndex", "Location", "deployment", "application"}
     for query in _all_queries():
         grouped = re.findall(r"\b(?:by|on)\s*\(([^)]*)\)", query)
@@ -137,7 +137,9 @@ def test_pods_are_collected_under_the_job_that_alerts_name() -> None:
         for group in found["workerGroupSpecs"]:
             assert "metrics" in {port["name"] for port in group["template"]["spec"]["containers"][0]["ports"]}
     for each in monitor["spec"]["podMetricsEndpoints"]:
-        assert each["relabelings"] == [{"targetLabel": "job", "replacement": "ray"}]
+        running, job = each["relabelings"]
+        assert running == {"action": "keep", "sourceLabels": ["__meta_kubernetes_pod_phase"], "regex": "Running"}
+        assert job == {"targetLabel": "job", "replacement": "ray"}
     assert any('job="ray"' in rule["expr"] for rule in _alerts())
 
 
@@ -166,6 +168,38 @@ def test_promtool_takes_every_query_of_the_dashboards(tmp_path: Path) -> None:
     file.write_text(file.read_text().replace("histogram_quantile(", "histogram_quantil(", 1))
     wrong = subprocess.run(["promtool", "check", "rules", str(file)], capture_output=True, text=True, check=False)
     assert wrong.returncode != 0
+
+
+_COUNTED = """
+- {series: 'ray_raytalk_train_restarts_total{run="first", WorkerId="b"}', values: '_x10 1x200'}
+- {series: 'ray_raytalk_train_restarts_total{run="first", WorkerId="c"}', values: '_x150 1x10 stale'}
+- {series: 'ray_raytalk_train_restarts_total{run="first", WorkerId="d"}', values: '_x170 1x50'}
+- {series: 'ray_raytalk_train_faults_total{run="first", WorkerId="c"}', values: '_x100 3x20 5x100'}
+- {series: 'ray_raytalk_train_faults_total{run="first", WorkerId="d"}', values: '_x175 4x50'}
+- {series: 'ray_raytalk_train_checkpoints_total{run="first", WorkerId="c"}', values: '_x100 5x100'}
+- {series: 'ray_raytalk_train_checkpoints_total{run="first", WorkerId="d"}', values: '_x175 2x50'}
+- {series: 'ray_raytalk_train_episodes_per_second{run="first", WorkerId="c"}', values: '40x177 stale'}
+- {series: 'ray_raytalk_train_episodes_per_second{run="first", WorkerId="d"}', values: '_x179 30x50'}
+"""
+
+
+@needs_promtool
+@pytest.mark.parametrize(
+    ("title", "shown"), [("Restarts", 2), ("Left out", 4 + 2), ("Checkpoints", 5 + 2), ("Episodes a second", 30)]
+)
+def test_a_panel_counts_what_processes_did_that_are_gone_and_nothing_twice(
+    title: str, shown: float, tmp_path: Path
+) -> None:
+    board = MONITORING / "grafana/dashboards/training.json"
+    [query, *_] = [each["targets"][0]["expr"] for each in _panels(board) if each["title"] == title]
+    for name, value in _GRAFANA.items():
+        query = query.replace(name, value)
+    expected = {"expr": query, "eval_time": "180m", "exp_samples": [{"labels": '{run="first"}', "value": shown}]}
+    test = {"interval": "1m", "input_series": yaml.safe_load(_COUNTED), "promql_expr_test": [expected]}
+    file = tmp_path / "panel.yaml"
+    file.write_text(yaml.safe_dump({"rule_files": [], "tests": [test]}))
+    done = subprocess.run(["promtool", "test", "rules", str(file)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @needs_promtool
