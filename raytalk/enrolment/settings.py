@@ -27,6 +27,8 @@ class TableSettings(Settings):
     """GPUs for each person that is learned at a time; -1: one where the cluster has any, 0: none"""
     cpus_per_person: float = pydantic.Field(0, ge=0)
     """CPUs likewise; 0: one beside a GPU, else half of the cluster's but at most 4"""
+    actors: int = pydantic.Field(0, ge=0)
+    """people at a time; 0: for as many as there is room now. With a number a cluster that grows makes room for them"""
     tries: int = pydantic.Field(3, ge=1)
     """how often somebody is begun anew when a worker or node dies"""
 

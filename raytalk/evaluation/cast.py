@@ -51,7 +51,8 @@ class Cast:
         self._cpus, self._gpus, room = room_for(settings.table, settings.device)
         self._everywhere = everywhere = ray.cluster_resources().get("CPU", 1.0)
         # Performing must not take the CPUs that judging needs.
-        self._actors = max(1, min(room, int((everywhere - 1) // self._cpus)))
+        most = settings.table.actors or int((everywhere - 1) // self._cpus)
+        self._actors = max(1, min(room, most))
         left = everywhere - self._actors * self._cpus
         self._judges = max(1, int(left))
         self._judge = ray.remote(_judge).options(num_cpus=1 if left >= 1 else 0)

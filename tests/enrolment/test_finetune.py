@@ -173,6 +173,9 @@ def test_somebody_whose_worker_dies_is_begun_anew(run: Path, clips: Path, tmp_pa
         ([{"CPU": 16, "GPU": 2}], {"table.gpus_per_person": 0.4}, (1, 0.4, 4)),
         ([{"CPU": 16, "GPU": 2}], {"device": "cpu"}, (4, 0, 4)),
         ([{"CPU": 3}, {"CPU": 3}], {"table.cpus_per_person": 2}, (2, 0, 2)),
+        ([{"CPU": 0}], {"table.actors": 5, "device": "cuda"}, (1, 1, 5)),
+        ([{"CPU": 2}], {"table.actors": 5, "device": "cpu"}, (1, 0, 5)),
+        ([{"CPU": 16, "GPU": 1}], {"table.actors": 3, "table.gpus_per_person": 0.5}, (1, 0.5, 3)),
     ],
 )
 def test_room(nodes: list[dict[str, float]], words: dict[str, Any], expected: tuple[float, float, int]) -> None:
