@@ -141,4 +141,5 @@ class Browser:
         port = port_file.read_text().split()[0]
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/json/list", timeout=_SECONDS) as answer:
             page = next(target for target in json.load(answer) if target["type"] == "page")
-        return connect(page["webSocketDebuggerUrl"], max_size=None)
+        # No pings: their answers wait behind what the browser tells while nobody asks it anything.
+        return connect(page["webSocketDebuggerUrl"], max_size=None, ping_interval=None)
