@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
+from ranks import leave
 from torch import Tensor
 from toy import TINY_NETWORKS, RandomContent, face_landmarks, toy_frame
 
@@ -64,7 +65,7 @@ def _rank(rank: int, ranks: int, folder: Path, steps: int) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet{ranks}", rank=rank, world_size=ranks)
     curve = train(rank, ranks, folder, steps)
     torch.save(curve, folder / f"curve{rank}.pt")
-    dist.destroy_process_group()
+    leave()
 
 
 def with_ranks(ranks: int, folder: Path, steps: int) -> list[dict[str, float]]:

@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing
+from ranks import leave
 
 from raytalk.learning.health import Guard, Window
 from raytalk.learning.settings import GuardSettings
@@ -89,7 +90,7 @@ def _rank(rank: int, folder: str) -> None:
     window = Window()
     window.add(metrics(1.0 + 2 * rank, [[1.0 + 2 * rank]]))
     torch.save(window.reduce(), f"{folder}/rank{rank}.pt")
-    dist.destroy_process_group()
+    leave()
 
 
 def test_figures_are_the_same_on_every_rank(tmp_path: Path) -> None:

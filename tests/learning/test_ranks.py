@@ -7,6 +7,7 @@ import pytest
 import reference
 import torch
 import torch.distributed as dist
+from ranks import leave
 from torch import Tensor
 from toy import TINY_NETWORKS, RandomContent
 
@@ -44,7 +45,7 @@ def _rank(rank: int, folder: str) -> None:
     patch = pytest.MonkeyPatch()
     frozen = reference.frozen_step(learner(), episodes(slice(2 * rank, 2 * rank + 2)), patch)
     torch.save([frozen.discriminator, frozen.talker], f"{folder}/rank{rank}.pt")
-    dist.destroy_process_group()
+    leave()
 
 
 def flat(gradients: list[Any]) -> Tensor:

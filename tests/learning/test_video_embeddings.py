@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing
+from ranks import leave
 from torch import Tensor
 
 from raytalk.errors import CheckpointError
@@ -134,7 +135,7 @@ def _rank(rank: int, folder: str) -> None:
         seen.append(rows.adopt(index[mine], gradient[mine].abs() + step))
         rows.step(index[mine], gradient[mine])
     torch.save(rows.state() | {"seen": torch.stack(seen)}, f"{folder}/rank{rank}.pt")
-    dist.destroy_process_group()
+    leave()
 
 
 def test_two_ranks_hold_the_same_rows_as_one_process_with_the_joined_batch(tmp_path: Path) -> None:
