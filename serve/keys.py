@@ -40,9 +40,8 @@ class Keyring:
         """owners: SHA-256 of a key in hexadecimal -> its owner. None or empty: no key is asked for.
 
         file: where they are from; when it changes, its keys are valid and no others, two seconds later, so that it is
-        not read while somebody writes it. Where a line of it cannot be
-        understood no new key is taken, and what was taken out is valid no longer. A file that cannot be read, or is
-        not on this machine, leaves everything as it is.
+        not read while somebody writes it. Where a line of it cannot be understood no new key is taken, and what was
+        taken out is valid no longer. A file that cannot be read, or is not on this machine, leaves everything as it is.
         """
         self._entries = _entries(owners or {})
         self._asked = bool(owners)

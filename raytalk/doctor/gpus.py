@@ -18,9 +18,9 @@ def seen(promised: float) -> list[Finding]:
     if os.environ.get("CUDA_VISIBLE_DEVICES") == "":
         del os.environ["CUDA_VISIBLE_DEVICES"]  # Ray hides GPUs from tasks that ask for none
     # The driver's version can be read in every container of the machine, a device where it is given to this one.
-    has_driver = any(_DEVICES.glob("nvidia[0-9]*"))
+    has_device = any(_DEVICES.glob("nvidia[0-9]*"))
     if not torch.cuda.is_available():
-        if has_driver or promised:
+        if has_device or promised:
             why = "this torch has no CUDA" if torch.version.cuda is None else f"torch is for CUDA {torch.version.cuda}"
             return [
                 mend(

@@ -28,15 +28,13 @@ def room_on(nodes: list[dict[str, Any]], wanted: TableSettings, device: str) -> 
     largest = max((node.get("CPU", 0.0) for node in nodes), default=0.0)
     cpus = wanted.cpus_per_person or (1.0 if gpus else max(1.0, min(4.0, largest // 2)))
     room = sum(min(_fit(node.get("CPU", 0.0), cpus), _on_gpus(node.get("GPU", 0.0), gpus)) for node in nodes)
-    if wanted.actors and not (device == "cuda" and not gpus):
-        return cpus, gpus, wanted.actors
-    if room < 1 or (device == "cuda" and not gpus):
+    if (room < 1 and not wanted.actors) or (device == "cuda" and not gpus):
         raise SettingsError(
             f"nobody can be learned with table.gpus_per_person={gpus:g}, table.cpus_per_person={cpus:g} and "
             f"device={device}: the cluster has {all_gpus:g} GPUs, and at most {largest:g} CPUs on a node "
             "(give table.actors=N if it will grow)"
         )
-    return cpus, gpus, room
+    return cpus, gpus, wanted.actors or room
 
 
 def _fit(there: float, each: float) -> int:

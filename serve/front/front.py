@@ -50,11 +50,13 @@ class Front:
     live: Places = field(init=False)
     posers: Posers = field(default_factory=Posers)
     decoders: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(_DECODERS, "decode"))
-    parts: dict[str, bool] = field(default_factory=dict)
-    """which other parts answered when they were asked last, and when that was (monotonic)"""
-    parts_asked: float = -math.inf
-    asking: asyncio.Lock = field(default_factory=asyncio.Lock)
     movers: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(_MOVERS, "move"))
+    parts: dict[str, bool] = field(default_factory=dict)
+    """which other parts answered when they were asked last"""
+    parts_asked: float = -math.inf
+    """when that was (monotonic)"""
+    asking: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """of who asks them, one at a time"""
 
     def __post_init__(self) -> None:
         limits = self.settings.limits

@@ -86,6 +86,15 @@ async def known(shortcut: Shortcut, replica: Replica, who: str = "ada") -> None:
     replica.through_serve.clear()
 
 
+async def held_up(shortcut: Shortcut, replica: Replica, *said: Any) -> list["asyncio.Task[Any]"]:
+    """Calls that the replica has begun to answer, and whose answers wait at its gate."""
+    await known(shortcut, replica)
+    replica.gate.clear()
+    asked = [asyncio.create_task(replica.ask(shortcut, each)) for each in said]
+    await until(lambda: len(replica.direct) == len(said), 5)
+    return asked
+
+
 @in_loop
 async def test_serve_is_asked_first_and_the_replica_from_then_on() -> None:
     async with listening() as replica:
@@ -106,10 +115,7 @@ async def test_serve_is_asked_first_and_the_replica_from_then_on() -> None:
 async def test_many_calls_at_a_time_get_their_own_answers() -> None:
     async with listening() as replica:
         shortcut = Shortcut()
-        await known(shortcut, replica)
-        replica.gate.clear()
-        asked = [asyncio.create_task(replica.ask(shortcut, n)) for n in range(50)]
-        await until(lambda: len(replica.direct) == 50, 5)
+        asked = await held_up(shortcut, replica, *range(50))
         asked[7].cancel()
         replica.gate.set()
         answers = await asyncio.gather(*asked, return_exceptions=True)
@@ -122,10 +128,7 @@ async def test_many_calls_at_a_time_get_their_own_answers() -> None:
 async def test_what_is_given_up_is_not_worked_on() -> None:
     async with listening() as replica:
         shortcut = Shortcut()
-        await known(shortcut, replica)
-        replica.gate.clear()
-        asked = [asyncio.create_task(replica.ask(shortcut, n)) for n in range(3)]
-        await until(lambda: len(replica.direct) == 3, 5)
+        asked = await held_up(shortcut, replica, 0, 1, 2)
         asked[1].cancel()
         await until(lambda: replica.ended == [1], 5)
         with pytest.raises(Unavailable):
@@ -133,10 +136,8 @@ async def test_what_is_given_up_is_not_worked_on() -> None:
         await until(lambda: replica.ended == [1, "late"], 5)
         replica.gate.set()
         assert await asyncio.gather(asked[0], asked[2]) == [0, 2]
-        await known(shortcut, replica)
-        replica.gate.clear()
-        asked = [asyncio.create_task(replica.ask(shortcut, "of one who goes"))]
-        await until(lambda: replica.direct == ["of one who goes"], 5)
+        asked = await held_up(shortcut, replica, "of one who goes")
+        assert replica.direct == ["of one who goes"]
         for line in shortcut._lines.values():
             line._writer.close()
         await until(lambda: replica.ended[-1] == "of one who goes", 5)
@@ -171,10 +172,7 @@ async def test_what_nobody_foresaw_is_asked_again_through_serve() -> None:
 async def test_a_replica_that_dies_in_the_middle_of_a_call() -> None:
     async with listening() as replica:
         shortcut = Shortcut()
-        await known(shortcut, replica)
-        replica.gate.clear()
-        asked = [asyncio.create_task(replica.ask(shortcut, n)) for n in range(3)]
-        await until(lambda: len(replica.direct) == 3, 5)
+        asked = await held_up(shortcut, replica, 0, 1, 2)
         replica.listener.close()
         assert await asyncio.gather(*asked) == [0, 1, 2]
         assert sorted(replica.through_serve) == [0, 1, 2], "Serve knows another, or says that there is none"
