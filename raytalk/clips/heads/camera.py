@@ -31,7 +31,7 @@ class Camera:
     def before(cls, figure: Figure, scene: Scene) -> "Camera":
         """Looks at the middle of the resting face."""
         face = figure.vertices[figure.anatomy.landmarks].astype(np.float64)
-        target = face[27:36].mean(axis=0)
+        target = figure.face_middle
         turn = aim(float(scene.camera[0]), float(scene.camera[1]))
         forward = turn @ np.array([0.0, 1.0, 0.0])
         right, up = turn @ np.array([1.0, 0, 0]), turn @ np.array([0, 0, 1.0])
@@ -78,7 +78,7 @@ def look(figure: Figure, scene: Scene, camera: Camera, square: npt.NDArray[np.fl
     result.tongue = _v(np.array([0.36, 0.11, 0.11]))
     result.lash, result.lash_cover = _v(np.array([0.012, 0.009, 0.008])), 0.34 if person.female else 0.2
     result.hair, result.hair_tip = _v(person.hair), _v(person.hair_tip)
-    result.hair_shine, result.hair_streaks = 0.55, 0.5
+    result.hair_shine, result.hair_streaks = 0.55, 0.36
     result.cloth, result.cloth_second = _v(scene.cloth), _v(scene.cloth_second)
     result.cloth_pattern, result.cloth_scale = scene.pattern, scene.pattern_scale
     result.frame, result.frame_gloss = _v(person.frame), 0.8

@@ -42,15 +42,19 @@ SMILE = combine(mouthSmile=1.0, cheekSquint=0.55, eyeSquint=0.35, mouthDimple=0.
 EMPHASIS = combine(browInnerUp=0.8, browOuterUp=0.9, eyeWide=0.2)
 
 _EMOTIONS = {
-    "happy": (0.38, SMILE * 0.85 + combine(mouthUpperUp=0.25, mouthLowerDown=0.12, jawOpen=0.06)),
-    "surprised": (0.14, combine(browInnerUp=0.8, browOuterUp=0.8, eyeWide=0.8, jawOpen=0.3, mouthFunnel=0.1)),
-    "sad": (0.13, combine(browInnerUp=0.8, mouthFrown=0.65, mouthShrugLower=0.4, eyeSquint=0.2, eyeBlink=0.1)),
+    "happy": (0.3, SMILE * 0.9 + combine(mouthUpperUp=0.28, mouthLowerDown=0.15, jawOpen=0.06)),
+    "beaming": (
+        0.18,
+        SMILE + combine(mouthUpperUp=0.8, mouthLowerDown=0.8, mouthStretch=0.4, jawOpen=0.14, cheekSquint=0.2),
+    ),
+    "surprised": (0.12, combine(browInnerUp=0.8, browOuterUp=0.8, eyeWide=0.8, jawOpen=0.3, mouthFunnel=0.1)),
+    "sad": (0.11, combine(browInnerUp=0.8, mouthFrown=0.65, mouthShrugLower=0.4, eyeSquint=0.2, eyeBlink=0.1)),
     "angry": (
-        0.11,
+        0.09,
         combine(browDown=0.9, eyeSquint=0.4, noseSneer=0.4, mouthPress=0.4, mouthFrown=0.3, jawForward=0.2),
     ),
-    "disgusted": (0.08, combine(noseSneer=0.85, mouthUpperUp=0.45, browDown=0.4, eyeSquint=0.4, mouthShrugUpper=0.3)),
-    "thoughtful": (0.16, combine(browDown=0.35, eyeSquint=0.3, mouthPress=0.25, mouthPucker=0.2, eyeBlink=0.08)),
+    "disgusted": (0.06, combine(noseSneer=0.85, mouthUpperUp=0.45, browDown=0.4, eyeSquint=0.4, mouthShrugUpper=0.3)),
+    "thoughtful": (0.14, combine(browDown=0.35, eyeSquint=0.3, mouthPress=0.25, mouthPucker=0.2, eyeBlink=0.08)),
 }
 """how often an emotional clip has it, and what it looks like"""
 _CHANCES = np.array([chance for chance, _ in _EMOTIONS.values()])

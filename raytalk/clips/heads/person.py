@@ -125,7 +125,7 @@ def draw_person(anatomy: Anatomy, seed: int, number: int) -> Person:
         lips = 0.35 * lips + 0.65 * linear(str(rng.choice(["#9e1b2f", "#b5485a", "#8a2a3c", "#c2604f", "#6e1f33"])))
     iris = linear(_IRISES[int(np.clip(rng.normal(5.2 - 6.5 * darkness - 3.0 * origin[1], 1.5), 0, len(_IRISES) - 1))])
     glasses = "none"
-    if rng.random() < 0.06 + 0.14 * age:
+    if rng.random() < 0.13 + 0.15 * age:
         glasses = str(rng.choice(["round", "square", "oval", "rimless"], p=[0.2, 0.35, 0.25, 0.2]))
     frames = ["#16161a", "#2a1d14", "#4b2f1b", "#2a3850", "#77777c", "#9a7b3f", "#6a2a2f", "#8f6f58"]
     return Person(
@@ -149,7 +149,7 @@ def draw_person(anatomy: Anatomy, seed: int, number: int) -> Person:
             iris * rng.uniform(1.1, 1.9) + rng.uniform(0, 0.06) * np.array([1.0, 0.6, 0.15]), np.float32
         ),
         sclera=np.array([0.76, 0.72, 0.69], np.float32) * float(rng.uniform(0.85, 1.05)),
-        teeth=np.array([0.80, 0.74, 0.62], np.float32) * float(rng.uniform(0.75, 1.05)),
+        teeth=np.array([0.95, 0.85, 0.69], np.float32) * float(rng.uniform(0.8, 1.05)),
         cut=cut,
         hair=hair,
         hair_tip=tip,
@@ -186,7 +186,8 @@ def _skin(rng: np.random.Generator, darkness: float) -> Colour:
     low = min(int(place), len(_TONES) - 2)
     tone = linear(_TONES[low]) * (1 - place + low) + linear(_TONES[low + 1]) * (place - low)
     warmth = rng.normal(0, 0.04)
-    return np.asarray(tone * rng.uniform(0.92, 1.04) * np.array([1 + warmth, 1.0, 1 - 1.5 * warmth]), np.float32)
+    blood = np.array([1.04, 0.97, 1.06])
+    return np.asarray(tone * blood * rng.uniform(0.92, 1.04) * np.array([1 + warmth, 1, 1 - 1.5 * warmth]), np.float32)
 
 
 def _hair(rng: np.random.Generator, darkness: float, age: float, female: bool) -> tuple[Colour, Colour, float, str]:

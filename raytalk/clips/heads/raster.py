@@ -14,6 +14,7 @@ from raytalk.clips.heads.shading import (
     ambient,
     bilinear,
     cloth_colour,
+    enamel,
     eyeball,
     glint,
     matte,
@@ -167,7 +168,7 @@ def opaque_colour(scenery: Scenery, look: Look, f: int, x: float, y: float, ray:
     elif material == _TEETH:
         place = uv[0] * 62.0
         gap = wp.smoothstep(0.36, 0.5, wp.abs(place - wp.floor(place) - 0.5))
-        shade = matte(look, look.teeth * (1.0 - 0.55 * gap), n, open, sun * 0.6)
+        shade = enamel(look, look.teeth * (1.0 - 0.3 * gap), n, open, sun)
         shade = shade + look.key_colour * (glint(n, view, look.key, 0.25) * sun * 0.3)
     elif material == _TONGUE:
         shade = matte(look, look.tongue, n, open, sun)

@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from raytalk.clips.heads.anatomy import Array
+from raytalk.clips.heads.backdrop import backdrop
+from raytalk.clips.heads.film import Film, draw_film
 from raytalk.clips.heads.person import Colour, linear
 
 
@@ -44,8 +45,7 @@ class Scene:
     pattern_scale: float
     grain: float
     """standard deviation of the sensor's noise, of 255"""
-    blur: float
-    """of the lens, as a share of the picture's side"""
+    film: Film
 
 
 def draw_scene(rng: np.random.Generator) -> Scene:
@@ -69,8 +69,10 @@ def draw_scene(rng: np.random.Generator) -> Scene:
         rim=Light(
             _way(-side * rng.uniform(2.1, 2.8), rng.uniform(0.1, 0.8)), _f(rim_on * rng.uniform(0.3, 1.5) * tint)
         ),
-        exposure=_f(rng.uniform(0.86, 1.12) * np.array([1 + rng.normal(0, 0.02), 1.0, 1 + rng.normal(0, 0.025)])),
-        background=background(rng, 384),
+        exposure=_f(
+            np.exp(rng.normal(-0.27, 0.2)) * np.array([1 + rng.normal(0.03, 0.05), 1, 1 + rng.normal(-0.03, 0.08)])
+        ),
+        background=backdrop(rng, 384),
         distance=float(np.exp(rng.uniform(np.log(0.65), np.log(2.2)))),
         camera=_f([rng.normal(0, 0.07), rng.normal(0.02, 0.07)]),
         roll=float(rng.normal(0, 0.025)),
@@ -79,70 +81,15 @@ def draw_scene(rng: np.random.Generator) -> Scene:
         cloth_second=_cloth(rng),
         pattern=int(rng.choice(4, p=[0.62, 0.16, 0.1, 0.12])),
         pattern_scale=float(rng.uniform(14, 45)),
-        grain=float(rng.gamma(2.0, 0.7)),
-        blur=float(rng.choice([0.0, 0.0, rng.uniform(0.0008, 0.0022)])),
+        grain=float(rng.gamma(1.2, 0.4)),
+        film=draw_film(rng),
     )
-
-
-def background(rng: np.random.Generator, side: int) -> Array:
-    """[side, side, 3] linear: a wall, a gradient, an interior or a street out of focus."""
-    y, x = np.mgrid[:side, :side].astype(np.float32) / side
-    picture = np.empty((side, side, 3), np.float32)
-    first, second = _wall(rng), _wall(rng)
-    kind = rng.choice(["wall", "gradient", "shapes", "lights", "noise"], p=[0.2, 0.2, 0.32, 0.13, 0.15])
-    turn = rng.uniform(0, 2 * np.pi)
-    slope = np.clip(0.5 + (x - 0.5) * np.cos(turn) + (y - 0.5) * np.sin(turn), 0, 1)
-    if kind == "wall":
-        second = first * rng.uniform(0.6, 1.0)
-    picture[:] = first + slope[..., None] * (second - first)
-    if kind in ("shapes", "lights"):
-        for _ in range(rng.integers(4, 14)):
-            colour = (_wall(rng) * rng.uniform(0.4, 1.3)).tolist()
-            x0, y0 = rng.integers(-side // 4, side, 2)
-            wide, high = rng.integers(side // 12, side // 2, 2)
-            if rng.random() < 0.75:
-                cv2.rectangle(picture, (int(x0), int(y0)), (int(x0 + wide), int(y0 + 2 * high)), colour, -1)
-            else:
-                cv2.ellipse(
-                    picture,
-                    (int(x0), int(y0)),
-                    (int(wide // 2), int(high // 2)),
-                    rng.uniform(0, 180),
-                    0,
-                    360,
-                    colour,
-                    -1,
-                )
-    if kind == "lights":
-        for _ in range(rng.integers(6, 22)):
-            colour = (rng.uniform(0.6, 2.5) * np.array([1, rng.uniform(0.6, 1), rng.uniform(0.3, 1)])).tolist()
-            cv2.circle(
-                picture,
-                tuple(int(v) for v in rng.integers(0, side, 2)),
-                int(rng.integers(2, 9)),
-                colour,
-                -1,
-                cv2.LINE_AA,
-            )
-    picture[:] = cv2.GaussianBlur(picture, (0, 0), float(rng.uniform(1.5, 9)))
-    rough = cv2.resize(rng.standard_normal((9, 9)).astype(np.float32), (side, side), interpolation=cv2.INTER_CUBIC)
-    strength = 0.35 if kind == "noise" else 0.08
-    picture *= np.exp(strength * rough)[..., None]
-    middle, radius = rng.uniform(0.2, 0.8, 2), rng.uniform(0.5, 1.2)
-    glow = np.exp(-((x - middle[0]) ** 2 + (y - middle[1]) ** 2) / radius**2)
-    return np.asarray(np.clip(picture * (0.75 + 0.4 * glow[..., None]), 0, 4), np.float32)
 
 
 def _way(turn: float, lift: float) -> Colour:
     """A unit vector to a light: `turn` radians to the person's left of the camera, `lift` above it."""
     lift = float(np.clip(lift, -0.4, 1.2))
     return _f([np.sin(turn) * np.cos(lift), -np.cos(turn) * np.cos(lift), np.sin(lift)])
-
-
-def _wall(rng: np.random.Generator) -> Colour:
-    grey = float(np.exp(rng.uniform(np.log(0.03), np.log(0.85))))
-    hue = rng.dirichlet(np.full(3, 40.0 if rng.random() < 0.75 else 4.0)) * 3
-    return _f(np.clip(grey * hue, 0, 0.95))
 
 
 def _cloth(rng: np.random.Generator) -> Colour:

@@ -130,6 +130,14 @@ def matte(look: Look, albedo: wp.vec3, n: wp.vec3, open: float, sun: float) -> w
 
 
 @wp.func
+def enamel(look: Look, albedo: wp.vec3, n: wp.vec3, open: float, sun: float) -> wp.vec3:
+    """Teeth: light goes round in them, and lips let it pass."""
+    light = ambient(look, n) * open + look.key_colour * (wrapped(wp.dot(n, look.key), 0.7) * wp.max(sun, 0.6))
+    light = light + look.fill_colour * (wrapped(wp.dot(n, look.fill), 0.7) * open)
+    return wp.cw_mul(albedo, light)
+
+
+@wp.func
 def skin(
     look: Look, tone: wp.vec3, relief: wp.vec3, tint: wp.vec2, flat: wp.vec3, view: wp.vec3, open: float, sun: float
 ) -> wp.vec3:

@@ -28,8 +28,8 @@ def paint(anatomy: Anatomy, person: Person) -> tuple[Array, Array]:
     height = np.zeros((HEIGHT, WIDTH), np.float32)
     gloss = 0.25 * noise(rng, 10) + 0.35 * noise(rng, 2)
     gloss += 0.8 * spot(marks[30], 16, 26) + 0.5 * spot(marks[27] + [0, -60], 60, 30) + 0.3 * spot(marks[8], 20, 14)
-    canvas *= (1 + 0.045 * noise(rng, 60) + 0.03 * noise(rng, 14) + 0.014 * noise(rng, 3))[..., None]
-    height += 0.10 * noise(rng, 2.5) + 0.08 * noise(rng, 5)
+    canvas *= (1 + 0.045 * noise(rng, 60) + 0.02 * noise(rng, 14) + 0.008 * noise(rng, 3))[..., None]
+    height += 0.06 * noise(rng, 2.5) + 0.04 * noise(rng, 5)
     _blush(canvas, person, marks)
     _spots(canvas, person, marks, rng)
     _wrinkles(canvas, height, person, marks, rng)
@@ -103,7 +103,7 @@ def beard_area(anatomy: Anatomy, kind: str) -> Array:
             outer = [point + [-10 * side, 14] for point in line[::-1]]
             polygon = [*inner, line[0] + [8 * side, -4], line[0] + [-14 * side, 0], *outer[::-1]]
             cv2.fillPoly(area, [np.rint(polygon).astype(np.int32)], 1.0)
-    return np.asarray(cv2.GaussianBlur(area, (0, 0), 5), np.float32)
+    return np.asarray(cv2.GaussianBlur(area, (0, 0), 11 if kind == "stubble" else 5), np.float32)
 
 
 def _around(points: npt.NDArray[np.floating], shifts: list[tuple[float, float]]) -> list[npt.NDArray[np.floating]]:
@@ -218,7 +218,7 @@ def _curve(points: list[npt.NDArray[np.floating]]) -> npt.NDArray[np.float64]:
 
 def _stubble(canvas: Array, anatomy: Anatomy, person: Person, rng: np.random.Generator) -> None:
     """The shadow of a shaven beard, stubble, and the ground under a real one."""
-    strength = {"none": 0.5 * person.shadow, "stubble": 0.75, "full beard": 0.9, "short beard": 0.95}.get(
+    strength = {"none": 0.4 * person.shadow, "stubble": 0.6, "full beard": 0.9, "short beard": 0.95}.get(
         person.beard, 0.7
     )
     if person.female or strength < 0.03:

@@ -80,7 +80,7 @@ class Studio:
         stage = Stage(figure.surface, figure.rest, self._device)
         stage.backdrop(scene.background)
         grain, shifts = _grain(order, scene)
-        size = order.resolution
+        size, middle = order.resolution, camera.project(figure.face_middle)
         pictures = np.empty((order.frames, size, size, 3), np.uint8)
         crop_points, crop_pupils = (
             np.empty((order.frames, 68, 2), np.float32),
@@ -91,9 +91,9 @@ class Studio:
             aim_eyes(view, figure, mesh[: len(figure.vertices)], moves, motion.gaze[index])
             stage.film(np.roll(grain, shifts[index], axis=(0, 1)))
             stage.pose(mesh, strands)
-            picture = stage.picture(view, scene.exposure)
-            pictures[index] = cv2.GaussianBlur(picture, (0, 0), scene.blur * size) if scene.blur else picture
             forward = square_map(squares[index], size)
+            reach = scene.film.reach(size, to_crop(middle, forward))
+            pictures[index] = scene.film.develop(stage.picture(view, scene.exposure), reach)
             crop_points[index] = to_crop(points[index], forward)
             crop_pupils[index] = to_crop(centres[index], forward)
         fps = (order.frames - 1) / order.seconds if order.frames > 1 else 0.0
