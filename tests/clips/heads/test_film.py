@@ -53,12 +53,12 @@ def test_lens_resolution_and_codec_lose_what_is_fine(picture: npt.NDArray[np.uin
 def test_beyond_its_frame_a_video_repeats_its_last_pixels_as_the_crop_does() -> None:
     """The same video, with and without the part beyond the frame, through the crop of preprocessing."""
     video = np.asarray(np.random.default_rng(1).integers(0, 256, (300, 300, 3)), np.uint8)
-    square = np.array([150.0, 150.0, 128.0])
+    square = np.array([149.5, 149.5, 128.0])
     smaller = crop_frame(video[:196, 98:], square - [98, 0, 0], 128)[0]
     full, forward = crop_frame(video, square, 128)
     middle = forward[:, :2] @ [150, 150] + forward[:, 2]
     face = 128 / SIDE
-    film = dataclasses.replace(PLAIN, edges=(51.5 / face, 9, 46.5 / face))
+    film = dataclasses.replace(PLAIN, edges=(52 / face, 9, 46 / face))
     reach = film.reach(128, middle)
     assert reach == (12, 128, 110)
     assert np.abs(film.develop(full, reach).astype(int) - smaller).max() <= 1
