@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from raytalk.clips.heads import wear
-from raytalk.clips.heads.anatomy import CAVITY, EYE, LASH, TEETH, TONGUE, Anatomy, Array
+from raytalk.clips.heads.anatomy import CAVITY, EYE, LASH, TONGUE, Anatomy, Array
 from raytalk.clips.heads.attach import vertex_normals
 from raytalk.clips.heads.hair import hair
 from raytalk.clips.heads.person import Person
@@ -12,7 +12,14 @@ from raytalk.clips.heads.pose import express, follow
 from raytalk.clips.heads.render import Surface
 from raytalk.clips.heads.skin import paint
 
-_LEAST_OPEN = {EYE: 0.75, TEETH: 0.9, TONGUE: 0.35, CAVITY: 0.12, LASH: 1.0}
+_LEAST_OPEN = {EYE: 0.75, TONGUE: 0.35, CAVITY: 0.12, LASH: 1.0}
+_TEETH_OPEN, _TEETH_DEPTH = (0.75, 0.25), 0.02
+"""the same for front and back teeth, metres from one to the other"""
+_SMALLER = np.array([0.93, 0.93, 0.9])
+_UPPER_EDGE, _LOWER_EDGE = np.array([0, 0.0095, -0.0042]), np.array([0, 0.0115, -0.0034])
+"""metres from the middle of the upper lip's inner edge to that of the incisors': backwards and up"""
+_CROWN = 0.014
+"""metres from an incisor's edge to where it is left as it is"""
 
 
 class Figure:
@@ -24,7 +31,7 @@ class Figure:
         """painted: what `skin.paint` made of this person, if it is at hand."""
         self.anatomy, self.person = anatomy, person
         vertices, self.joints = anatomy.rest(person.coefficients)
-        self.vertices = tuck_teeth(anatomy, vertices)
+        self.vertices = set_teeth(anatomy, vertices)
         apart = np.linalg.norm(np.diff(self.vertices[anatomy.landmarks[[36, 45]]], axis=0))
         own = np.linalg.norm(np.diff(anatomy.template[anatomy.landmarks[[36, 45]]], axis=0))
         self.scale = float(apart / own)
@@ -69,6 +76,9 @@ class Figure:
         least = np.zeros(starts[-1], np.float32)
         for material, value in _LEAST_OPEN.items():
             least[np.unique(anatomy.triangles[anatomy.materials == material])] = value
+        for teeth in (anatomy.upper_teeth, anatomy.lower_teeth):
+            depth = self.vertices[teeth, 1] - self.vertices[teeth, 1].min()
+            least[teeth] = np.interp(depth, [0, _TEETH_DEPTH], _TEETH_OPEN)
         tints = np.zeros((starts[-1], 2), np.float32)
         tints[: len(self.vertices)] = np.stack([anatomy.lips, anatomy.ears], axis=1)
         return Surface(
@@ -86,10 +96,24 @@ class Figure:
         )
 
 
-def tuck_teeth(anatomy: Anatomy, vertices: Array) -> Array:
-    """Teeth a little further back and smaller: anny lets them through the lips of some people."""
-    tucked = vertices.copy()
-    for ids in (anatomy.upper_teeth, anatomy.lower_teeth):
-        middle = tucked[ids].mean(axis=0)
-        tucked[ids] = middle + (tucked[ids] - middle) * [0.93, 0.93, 0.9] + [0, 0.0025, 0]
-    return tucked
+def set_teeth(anatomy: Anatomy, vertices: Array) -> Array:
+    """Teeth as far behind the lips, and as low, as they are in people: anny's shapes move lips and leave teeth behind.
+
+    The edge of the upper incisors shows a little when lips part; the lower ones close behind it.
+    """
+    placed = vertices.copy()
+    upper_lip, lower_lip = vertices[anatomy.landmarks[[62, 66]]]
+    for ids, edge, side in (
+        (anatomy.upper_teeth, upper_lip + _UPPER_EDGE, -1),
+        (anatomy.lower_teeth, [lower_lip[0], *(upper_lip + _LOWER_EDGE)[1:]], 1),
+    ):
+        teeth = placed[ids]
+        teeth = teeth.mean(axis=0) + (teeth - teeth.mean(axis=0)) * _SMALLER
+        front = teeth[np.abs(teeth[:, 0] - upper_lip[0]) < 0.004]
+        now = front[np.argmax(side * front[:, 2] - front[:, 1])]
+        # Roots stay: the skin over them lies further back than the lips.
+        ahead = np.clip(1 - np.abs(teeth[:, 2] - now[2]) / _CROWN, 0, 1) if edge[1] < now[1] else 1.0
+        teeth[:, 1] += (edge[1] - now[1]) * ahead
+        teeth[:, 2] += edge[2] - now[2]
+        placed[ids] = teeth
+    return placed

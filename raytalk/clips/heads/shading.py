@@ -132,7 +132,7 @@ def matte(look: Look, albedo: wp.vec3, n: wp.vec3, open: float, sun: float) -> w
 @wp.func
 def enamel(look: Look, albedo: wp.vec3, n: wp.vec3, open: float, sun: float) -> wp.vec3:
     """Teeth: light goes round in them, and lips let it pass."""
-    light = ambient(look, n) * open + look.key_colour * (wrapped(wp.dot(n, look.key), 0.7) * wp.max(sun, 0.6))
+    light = ambient(look, n) * open + look.key_colour * (wrapped(wp.dot(n, look.key), 0.7) * wp.max(sun, 0.5) * open)
     light = light + look.fill_colour * (wrapped(wp.dot(n, look.fill), 0.7) * open)
     return wp.cw_mul(albedo, light)
 

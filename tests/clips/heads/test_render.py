@@ -1,6 +1,8 @@
 """What is seen of a face: nothing comes through where it should be hidden."""
 
+import cv2
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from raytalk.clips.heads.anatomy import EYE, SKIN, TEETH, TONGUE, Anatomy, Array
@@ -16,8 +18,10 @@ from raytalk.clips.heads.shading import CLOTH
 PEOPLE = range(8)
 
 
-def seen(anatomy: Anatomy, person: int, actions: Array, collar: str | None = None) -> dict[int, int]:
-    """How many samples show each material in a frontal picture."""
+def filmed(
+    anatomy: Anatomy, person: int, actions: Array, collar: str | None = None
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+    """What each sample of a frontal picture shows, [h, w], and the landmarks [68, 2] in samples."""
     scene = draw_scene(np.random.default_rng(person))
     figure = Figure(anatomy, draw_person(anatomy, 0, person), collar or scene.collar)
     stage, camera = Stage(figure.surface, figure.rest), Camera.before(figure, scene)
@@ -29,7 +33,15 @@ def seen(anatomy: Anatomy, person: int, actions: Array, collar: str | None = Non
     stage.pose(mesh, strands)
     stage.backdrop(scene.background)
     stage.picture(view, scene.exposure)
-    materials, counts = np.unique(stage.materials(), return_counts=True)
+    materials = stage.materials()
+    side = round(materials.size**0.5)
+    own = camera.project(mesh[anatomy.landmarks])
+    return materials.reshape(side, side), np.asarray((own - middle + 250) * side / 500, np.float32)
+
+
+def seen(anatomy: Anatomy, person: int, actions: Array, collar: str | None = None) -> dict[int, int]:
+    """How many samples show each material in a frontal picture."""
+    materials, counts = np.unique(filmed(anatomy, person, actions, collar)[0], return_counts=True)
     return dict(zip(materials.tolist(), counts.tolist(), strict=True))
 
 
@@ -53,6 +65,18 @@ def test_an_open_mouth_shows_teeth_and_open_lids_the_eyes(anatomy: Anatomy) -> N
     counts = seen(anatomy, 1, acting(jawOpen=0.6))
     assert counts[TEETH] + counts[TONGUE] > 100
     assert counts[EYE] > 60
+
+
+@pytest.mark.parametrize("person", PEOPLE)
+def test_a_broad_smile_shows_teeth_and_they_stay_behind_the_lips(anatomy: Anatomy, person: int) -> None:
+    smile = {"mouthSmile": 1.0, "mouthUpperUp": 0.8, "mouthLowerDown": 0.8, "mouthStretch": 0.4, "jawOpen": 0.14}
+    for actions, least in ((acting(**smile), 150), (acting(mouthPucker=1.0), 0), (acting(mouthFrown=1.0), 0)):
+        materials, points = filmed(anatomy, person, actions)
+        mouth = np.zeros(materials.shape, np.uint8)
+        cv2.fillConvexPoly(mouth, cv2.convexHull(points[48:60]).astype(np.int32), 1)
+        teeth = materials == TEETH
+        assert teeth.sum() >= least
+        assert not teeth[cv2.dilate(mouth, np.ones((5, 5), np.uint8)) == 0].any()
 
 
 @pytest.mark.parametrize("collar", ["crew", "v", "wide", "turtleneck", "shirt"])
