@@ -28,7 +28,10 @@ from raytalk.networks.discriminator import Discriminator
 from raytalk.networks.generator import Generator
 from raytalk.networks.operations import check_fused_kernels, fused_kernels, shared_forward
 from raytalk.networks.perceptual import PerceptualNetwork
-from raytalk.networks.spectral import normalised
+from raytalk.networks.spectral import normalised, resize
+
+_SHARE_OF_FIRST_SIZE = 0.5
+"""of weights under spectral norm before a person is learned: rates mean the same however long a model was trained"""
 
 
 @torch.no_grad()
@@ -81,6 +84,8 @@ class FewShotLearner:
         self.speed = speed or SpeedSettings()
         self.talker = copy.deepcopy(talker).to(device).requires_grad_(False).eval()
         self._start = copy.deepcopy(discriminator).to(device).requires_grad_(False)
+        for network in (self.talker.generator, self._start):
+            resize(network, _SHARE_OF_FIRST_SIZE)
         self.generator: Generator = copy.deepcopy(self.talker.generator).requires_grad_(True).train()
         self.discriminator: Discriminator = copy.deepcopy(self._start).requires_grad_(True).train()
         self.content = frozen(content, device, dtype)

@@ -36,6 +36,12 @@ class SpectralLayer(nn.Module):
         self.register_buffer("right", F.normalize(torch.randn(self.weight[0].numel()), dim=0))
         self._ready: Tensor | None = None
 
+    @property
+    def first_size(self) -> float:
+        """Root mean square of the weight before training: Glorot and Bengio's (2010)."""
+        outputs, inputs = self.weight.shape[0], self.weight.shape[-1]
+        return float((2 / (self.weight.numel() / (outputs * inputs) * (outputs + inputs))) ** 0.5)
+
     def normal(self) -> Tensor:
         """The weight over its largest singular value; the gradient goes through that value too."""
         # Copies, because the next iteration writes to the vectors while a graph still needs them.
@@ -177,6 +183,19 @@ def fold(network: nn.Module, dtype: torch.dtype) -> None:
     """For a network that learns no more: make the kernels of all layers once, without iterating."""
     for layer in spectral_layers(network):
         layer._ready = layer.make_kernel(dtype if isinstance(layer, Convolution) else layer.weight.dtype)
+
+
+@torch.no_grad()
+def resize(network: nn.Module, share: float = 1.0) -> None:
+    """Bring the weights of all layers to `share` of the size (root mean square) that they are given before training.
+
+    What a network computes stays the same, how fast it learns does not: a step of Adam is as long whatever the weight,
+    so it turns a large one less. And they grow as long as they learn, since their gradient stands at right angles to
+    them: after a million episodes a rate does a third of what it did at first.
+    """
+    for layer in spectral_layers(network):
+        size = layer.weight.square().mean().sqrt()
+        layer.weight.mul_(share * layer.first_size / size.clamp_min(1e-12))
 
 
 def release(network: nn.Module) -> None:

@@ -13,7 +13,7 @@ from raytalk.networks.discriminator import Discriminator
 from raytalk.networks.embedder import Embedder
 from raytalk.networks.generator import Generator
 from raytalk.networks.settings import NetworkSettings
-from raytalk.networks.spectral import iterate, normalised, spectral_layers
+from raytalk.networks.spectral import iterate, normalised, resize, spectral_layers
 
 TINY = NetworkSettings(
     resolution=32, min_channels=8, max_channels=16, attention_down=16, attention_up=32, adain_blocks=1
@@ -76,6 +76,20 @@ def test_spectral_norm_is_on_every_convolution_and_linear_layer(network: type[nn
     for layer in layers:
         largest = torch.linalg.matrix_norm(layer.normal().detach().flatten(1), 2)
         assert float(largest) == pytest.approx(1, abs=0.03)
+
+
+@pytest.mark.parametrize("network", [Embedder, Generator, Discriminator])
+def test_weights_have_their_first_size_again_and_compute_the_same(network: type[nn.Module]) -> None:
+    module = network(TINY)
+    layers = spectral_layers(module)
+    for layer in layers:
+        assert float(layer.weight.detach().square().mean().sqrt()) == pytest.approx(layer.first_size, rel=0.25)
+        layer.weight.data.mul_(float(torch.rand(()) * 5 + 1))
+    before = [layer.normal().detach() for layer in layers]
+    resize(module, 0.5)
+    for layer, weight in zip(layers, before, strict=True):
+        assert float(layer.weight.detach().square().mean().sqrt()) == pytest.approx(layer.first_size / 2, rel=1e-4)
+        torch.testing.assert_close(layer.normal().detach(), weight)
 
 
 def test_attention_starts_as_the_identity_and_then_matters() -> None:
