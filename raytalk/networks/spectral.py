@@ -186,16 +186,15 @@ def fold(network: nn.Module, dtype: torch.dtype) -> None:
 
 
 @torch.no_grad()
-def resize(network: nn.Module, share: float = 1.0) -> None:
+def resize(network: nn.Module, share: float) -> None:
     """Bring the weights of all layers to `share` of the size (root mean square) that they are given before training.
 
     What a network computes stays the same, how fast it learns does not: a step of Adam is as long whatever the weight,
     so it turns a large one less. And they grow as long as they learn, since their gradient stands at right angles to
-    them: after a million episodes a rate does a third of what it did at first.
+    them: after a million episodes `base` has weights of 2.6 times their first size.
     """
     for layer in spectral_layers(network):
-        size = layer.weight.square().mean().sqrt()
-        layer.weight.mul_(share * layer.first_size / size.clamp_min(1e-12))
+        layer.weight.mul_(share * layer.first_size / layer.weight.square().mean().sqrt())
 
 
 def release(network: nn.Module) -> None:

@@ -46,7 +46,6 @@ def draw_sample(seed: int = _SEED, person: int = _PERSON, clip: int = _CLIP) -> 
     # Imported late: the service itself needs none of this.
     from raytalk.clips.heads.anatomy import load_anatomy
     from raytalk.clips.heads.camera import FRAME, Camera
-    from raytalk.clips.heads.figure import set_teeth
     from raytalk.clips.heads.landmarks import landmarks
     from raytalk.clips.heads.motion import Motion, draw_motion, draw_temper
     from raytalk.clips.heads.person import draw_person
@@ -69,8 +68,7 @@ def draw_sample(seed: int = _SEED, person: int = _PERSON, clip: int = _CLIP) -> 
 
     motion = Motion(times, looped("actions"), looped("head"), looped("sway"), looped("gaze"))
     anatomy = load_anatomy()
-    vertices, joints = anatomy.rest(draw_person(anatomy, seed, person).coefficients)
-    rest = set_teeth(anatomy, vertices)
+    rest, joints = anatomy.rest(draw_person(anatomy, seed, person).coefficients)
     corners = anatomy.landmarks[[36, 45]]
     scale = float(np.ptp(rest[corners, 0]) / np.ptp(anatomy.template[corners, 0]))
     face = rest[anatomy.landmarks].astype(np.float64)

@@ -17,7 +17,6 @@ import numpy as np
 import numpy.typing as npt
 
 from raytalk.clips.heads.anatomy import Anatomy, load_anatomy
-from raytalk.clips.heads.figure import set_teeth
 from raytalk.clips.heads.landmarks import Spots, locate
 from raytalk.clips.heads.person import draw_person
 from raytalk.clips.heads.pose import express
@@ -75,7 +74,7 @@ def samples(sampler: Sampler, people: int, frames: int) -> tuple[Points, Points]
     resting, moved = [], []
     for number in range(people):
         person = draw_person(sampler.anatomy, SEED, number)
-        vertices = set_teeth(sampler.anatomy, sampler.anatomy.rest(person.coefficients)[0])
+        vertices = sampler.anatomy.rest(person.coefficients)[0]
         landmarks = sampler.anatomy.landmarks[[36, 45]]
         scale = float(np.ptp(vertices[landmarks, 0]) / np.ptp(sampler.anatomy.template[landmarks, 0]))
         rest = sampler.on(vertices)

@@ -102,18 +102,17 @@ def set_teeth(anatomy: Anatomy, vertices: Array) -> Array:
     The edge of the upper incisors shows a little when lips part; the lower ones close behind it.
     """
     placed = vertices.copy()
-    upper_lip, lower_lip = vertices[anatomy.landmarks[[62, 66]]]
+    lip = vertices[anatomy.landmarks[62]]
     for ids, edge, side in (
-        (anatomy.upper_teeth, upper_lip + _UPPER_EDGE, -1),
-        (anatomy.lower_teeth, [lower_lip[0], *(upper_lip + _LOWER_EDGE)[1:]], 1),
+        (anatomy.upper_teeth, lip + _UPPER_EDGE, -1),
+        (anatomy.lower_teeth, lip + _LOWER_EDGE, 1),
     ):
         teeth = placed[ids]
         teeth = teeth.mean(axis=0) + (teeth - teeth.mean(axis=0)) * _SMALLER
-        front = teeth[np.abs(teeth[:, 0] - upper_lip[0]) < 0.004]
+        front = teeth[np.abs(teeth[:, 0] - lip[0]) < 0.004]
         now = front[np.argmax(side * front[:, 2] - front[:, 1])]
-        # Roots stay: the skin over them lies further back than the lips.
-        ahead = np.clip(1 - np.abs(teeth[:, 2] - now[2]) / _CROWN, 0, 1) if edge[1] < now[1] else 1.0
-        teeth[:, 1] += (edge[1] - now[1]) * ahead
+        # Roots go neither ahead nor back: the skin over them lies further back than the lips.
+        teeth[:, 1] += (edge[1] - now[1]) * np.clip(1 - np.abs(teeth[:, 2] - now[2]) / _CROWN, 0, 1)
         teeth[:, 2] += edge[2] - now[2]
         placed[ids] = teeth
     return placed

@@ -1,4 +1,4 @@
-"""What becomes of a picture between the lens and a clip: focus, contrast, a codec, and the edge of the video's frame.
+"""What becomes of a picture between the lens and a clip: focus, a codec, tone, and the edge of the video's frame.
 
 Pictures are [s, s, 3] uint8 RGB. One film serves a whole clip.
 """
@@ -32,8 +32,8 @@ class Film:
     quality: int
     """of the codec, as JPEG counts it; 0: none"""
     edges: tuple[float, float, float]
-    """how far from the middle of the face the video's frame reaches to the left, to the right and downwards, in
-    distances from brow to chin: beyond it the crop repeats the last pixels, as `faces.crop` does"""
+    """how far from the middle of the face the video's frame reaches to the left, to the right and downwards, in face
+    sizes (see `faces.crop.SIDE`): beyond it the crop repeats the last pixels, as `faces.crop` does"""
 
     def develop(self, picture: Picture, reach: tuple[int, int, int]) -> Picture:
         """The picture as a clip holds it. reach: `Film.reach` of its square."""
@@ -73,8 +73,8 @@ class Film:
     def _coded(self, picture: Picture) -> Picture:
         if not self.quality:
             return picture
-        data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, self.quality])[1]
-        return _as_picture(np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR)))
+        data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, self.quality])[1]
+        return _as_picture(np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR)))[..., ::-1]
 
     def _curve(self) -> Picture:
         value = np.arange(256) / 255
@@ -86,7 +86,7 @@ def draw_film(rng: np.random.Generator) -> Film:
     """How one clip was taken."""
     edges = [9.0, 9.0, 9.0]
     if rng.random() > _WHOLE:
-        edges[2] = float(rng.uniform(0.58, 0.95))
+        edges[2] = float(rng.uniform(0.66, 0.95))
         if rng.random() < 0.3:
             edges[int(rng.integers(2))] = float(rng.uniform(0.7, 1.05))
     return Film(

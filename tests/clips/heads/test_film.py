@@ -77,8 +77,8 @@ def test_clips_differ_in_film_and_most_are_good() -> None:
     assert np.mean([film.saturation == 0 for film in films]) < 0.05
 
 
-def test_backdrops_are_as_bright_and_as_plain_as_behind_real_people() -> None:
-    """Of 18 real videos: half are brighter than L* 63 (10 % below 26, 10 % above 78), most without much colour."""
+def test_backdrops_are_as_bright_and_as_warm_as_behind_real_people() -> None:
+    """Of 18 real videos: half are brighter than L* 63 (10 % below 26, 10 % above 78), most are warm."""
     seen = [backdrop(np.random.default_rng(seed), 96) for seed in range(300)]
     assert all(each.shape == (96, 96, 3) and each.dtype == np.float32 for each in seen)
     assert all(np.isfinite(each).all() and each.min() >= 0 and each.max() <= 4 for each in seen)

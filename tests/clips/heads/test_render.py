@@ -70,7 +70,8 @@ def test_an_open_mouth_shows_teeth_and_open_lids_the_eyes(anatomy: Anatomy) -> N
 @pytest.mark.parametrize("person", PEOPLE)
 def test_a_broad_smile_shows_teeth_and_they_stay_behind_the_lips(anatomy: Anatomy, person: int) -> None:
     smile = {"mouthSmile": 1.0, "mouthUpperUp": 0.8, "mouthLowerDown": 0.8, "mouthStretch": 0.4, "jawOpen": 0.14}
-    for actions, least in ((acting(**smile), 150), (acting(mouthPucker=1.0), 0), (acting(mouthFrown=1.0), 0)):
+    others = acting(mouthPucker=1.0), acting(mouthFrown=1.0), acting(mouthPress=1.0), acting(jawOpen=0.8)
+    for actions, least in ((acting(**smile), 230), *((each, 0) for each in others)):
         materials, points = filmed(anatomy, person, actions)
         mouth = np.zeros(materials.shape, np.uint8)
         cv2.fillConvexPoly(mouth, cv2.convexHull(points[48:60]).astype(np.int32), 1)
