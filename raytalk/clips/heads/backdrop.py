@@ -1,4 +1,4 @@
-"""What lies behind a rendered person: a wall, a room, a window, trees, a landscape, a studio.
+"""What lies behind a rendered person: a wall, a room, lamps, trees, a landscape, a studio.
 
 Pictures are linear RGB, [B, B, 3], over the camera's whole frame. How bright and how plain they are follows real
 videos of talking people (benchmarks/README.md, "From rendered to real").
@@ -55,7 +55,7 @@ def colour(rng: np.random.Generator) -> Array:
 
 def _slope(rng: np.random.Generator, side: int, first: Array, second: Array | None) -> Array:
     """From one colour to another, or a wall that a lamp lights from one side."""
-    y, x = np.mgrid[:side, :side].astype(np.float32) / side
+    y, x = _places(side)
     turn = rng.uniform(0, 2 * np.pi)
     share = np.clip(0.5 + (x - 0.5) * np.cos(turn) + (y - 0.5) * np.sin(turn), 0, 1)
     end = first * rng.uniform(0.45, 1.0) if second is None else second
@@ -136,15 +136,20 @@ def _studio(rng: np.random.Generator, side: int) -> Array:
         (0.1, 0.2, 0.5),
     ]
     tone = np.array(plain[int(rng.choice(len(plain), p=[0.3, 0.24, 0.14, 0.12, 0.12, 0.08]))]) * rng.uniform(0.75, 1.15)
-    y, x = np.mgrid[:side, :side].astype(np.float32) / side - 0.5
+    y, x = _places(side) - 0.5
     fall = np.exp(-rng.choice([0.0, rng.uniform(0.5, 5.0)]) * (x**2 + y**2))
     return np.asarray(tone * fall[..., None], np.float32)
 
 
 def _glow(rng: np.random.Generator, side: int) -> Array:
-    y, x = np.mgrid[:side, :side].astype(np.float32) / side
+    y, x = _places(side)
     middle, radius = rng.uniform(0.1, 0.9, 2), rng.uniform(0.4, 1.2)
     return np.asarray(0.7 + 0.5 * np.exp(-((x - middle[0]) ** 2 + (y - middle[1]) ** 2) / radius**2), np.float32)
+
+
+def _places(side: int) -> Array:
+    """[2, side, side] y and x of each pixel, 0..1."""
+    return np.asarray(np.mgrid[:side, :side].astype(np.float32) / side, np.float32)
 
 
 def _blobs(rng: np.random.Generator, side: int, cells: int) -> Array:

@@ -14,6 +14,8 @@ from raytalk.clips.heads.shading import Look
 
 FRAME = 1000.0
 """side of the camera's square frame, in its own pixels"""
+MIDDLE = FRAME / 2 - 0.5
+"""x and y of the frame's middle, where the middle of the resting face is seen"""
 _FACES = 3.4
 """what the frame is wide, in distances from brow to chin at the start: room for the head to move"""
 
@@ -31,7 +33,7 @@ class Camera:
     def before(cls, figure: Figure, scene: Scene) -> "Camera":
         """Looks at the middle of the resting face."""
         face = figure.vertices[figure.anatomy.landmarks].astype(np.float64)
-        target = figure.face_middle
+        target = face[27:36].mean(axis=0)
         turn = aim(float(scene.camera[0]), float(scene.camera[1]))
         forward = turn @ np.array([0.0, 1.0, 0.0])
         right, up = turn @ np.array([1.0, 0, 0]), turn @ np.array([0, 0, 1.0])
@@ -47,7 +49,7 @@ class Camera:
         """[..., 3] metres to [..., 2] pixels of the frame, (0, 0) the centre of its upper left pixel."""
         seen = (points - self.origin) @ self.axes.T
         flat = seen[..., :2] / seen[..., 2:] * self.focal
-        return np.stack([FRAME / 2 - 0.5 + flat[..., 0], FRAME / 2 - 0.5 - flat[..., 1]], axis=-1)
+        return np.stack([MIDDLE + flat[..., 0], MIDDLE - flat[..., 1]], axis=-1)
 
 
 def look(figure: Figure, scene: Scene, camera: Camera, square: npt.NDArray[np.floating], size: int) -> Look:
@@ -57,8 +59,8 @@ def look(figure: Figure, scene: Scene, camera: Camera, square: npt.NDArray[np.fl
     right, up, forward = camera.axes
     result.origin, result.right, result.up, result.forward = (_v(x) for x in (camera.origin, right, up, forward))
     x, y, side = (float(value) for value in square)
-    result.corner_x = (x - side / 2 - (FRAME / 2 - 0.5)) / camera.focal
-    result.corner_y = (y - side / 2 - (FRAME / 2 - 0.5)) / camera.focal
+    result.corner_x = (x - side / 2 - MIDDLE) / camera.focal
+    result.corner_y = (y - side / 2 - MIDDLE) / camera.focal
     result.pixel = side / size / camera.focal
     result.size = size
     result.back, result.back_step = (

@@ -1,7 +1,6 @@
 """A whole person, dressed, at rest: one mesh, and how it moves."""
 
 import numpy as np
-import numpy.typing as npt
 
 from raytalk.clips.heads import wear
 from raytalk.clips.heads.anatomy import CAVITY, EYE, LASH, TONGUE, Anatomy, Array
@@ -53,11 +52,6 @@ class Figure:
         anchors = np.concatenate([np.arange(len(self.vertices), dtype=np.int32), *(part.anchors for part in parts)])
         self._carried = np.flatnonzero(anchors[len(self.vertices) :] >= 0) + len(self.vertices)
         self._anchors = anchors[self._carried]
-
-    @property
-    def face_middle(self) -> npt.NDArray[np.float64]:
-        """[3] metres: the nose of the resting face, about which a camera's frame is laid."""
-        return np.asarray(self.vertices[self.anatomy.landmarks[27:36]].astype(np.float64).mean(axis=0))
 
     def posed(self, actions: Array, moves: Array) -> tuple[Array, Array]:
         """All points and strands [N, 3] with facial actions [52] and moves [5, 3, 4] (`pose.turns`)."""

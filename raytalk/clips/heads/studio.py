@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from raytalk.clips.heads.anatomy import Anatomy, Array
-from raytalk.clips.heads.camera import Camera, aim_eyes, look
+from raytalk.clips.heads.camera import MIDDLE, Camera, aim_eyes, look
 from raytalk.clips.heads.figure import Figure
 from raytalk.clips.heads.landmarks import gaze_in_camera, landmarks, pupils
 from raytalk.clips.heads.motion import Motion, draw_motion, draw_temper
@@ -80,7 +80,7 @@ class Studio:
         stage = Stage(figure.surface, figure.rest, self._device)
         stage.backdrop(scene.background)
         grain, shifts = _grain(order, scene)
-        size, middle = order.resolution, camera.project(figure.face_middle)
+        size, middle = order.resolution, np.full(2, MIDDLE)
         pictures = np.empty((order.frames, size, size, 3), np.uint8)
         crop_points, crop_pupils = (
             np.empty((order.frames, 68, 2), np.float32),
