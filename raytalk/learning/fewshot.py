@@ -21,7 +21,7 @@ from raytalk.learning.losses import (
     discriminator_loss,
     feature_matching_loss,
 )
-from raytalk.learning.meta import Metrics, Talker, descend, fixed_shapes, frozen, to_unit
+from raytalk.learning.meta import Metrics, Talker, descend, fixed_shapes, frozen, set_rate, to_unit
 from raytalk.learning.replay import Recorder, Replayed
 from raytalk.learning.settings import FewShotSettings, SpeedSettings
 from raytalk.networks.discriminator import Discriminator
@@ -138,13 +138,16 @@ class FewShotLearner:
         """
         total = self.settings.total_steps(len(self._frames))
         for number, chosen in zip(range(1, total + 1), self._order(), strict=False):
-            metrics = self.step(chosen)
+            metrics = self.step(chosen, self.settings.rate_at(number - 1, total))
             if report is not None and report(number, total, metrics):
                 return number
         return total
 
-    def step(self, chosen: Tensor) -> Metrics:
-        """One step of ψ and ψ' and the D steps, on the learning images of these numbers [B] int64."""
+    def step(self, chosen: Tensor, rate: float = 1.0) -> Metrics:
+        """One step of ψ and ψ' and the D steps with this share of the rates, on the learning images of these numbers
+        [B] int64."""
+        set_rate(self.generator_optimizer, rate * self.settings.generator_rate)
+        set_rate(self.discriminator_optimizer, rate * self.settings.discriminator_rate)
         phases = self._phases.get(len(chosen)) or self._prepare(len(chosen))
         self._fill(phases.batch, chosen.to(self.device))
         if phases.recorder is not None:

@@ -54,10 +54,14 @@ class Leader:
     def log(self, figures: dict[str, float], shown: int, episodes: int) -> None:
         """The figures of a window of so many `episodes`, of `shown` in all."""
         epoch = self._epoch(shown)
-        rates = self.settings.optimization
+        rates, share = self.settings.optimization, self.settings.rate_at(shown)
         self.job.attempts.shown(shown)
         self.say(line(figures, shown, self.settings.episodes, epoch))
-        rows = {"epoch": epoch, "rate/generator": rates.generator_rate, "rate/discriminator": rates.discriminator_rate}
+        rows = {
+            "epoch": epoch,
+            "rate/generator": share * rates.generator_rate,
+            "rate/discriminator": share * rates.discriminator_rate,
+        }
         self.tracker.metrics(figures | rows, shown)
         self.meters.window(figures, episodes, figures["data/faults"] - self._faults, epoch)
         self._faults = figures["data/faults"]

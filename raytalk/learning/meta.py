@@ -33,7 +33,7 @@ from raytalk.networks.generator import Generator
 from raytalk.networks.operations import check_fused_kernels, fused_kernels, shared_forward
 from raytalk.networks.perceptual import PerceptualNetwork
 from raytalk.networks.settings import NetworkSettings
-from raytalk.networks.spectral import normalised
+from raytalk.networks.spectral import normalised, resize
 
 Metrics = dict[str, Tensor]
 
@@ -107,9 +107,10 @@ class MetaLearner:
         self._phases: _Phases | None = None
         self._recorder: Recorder | None = None
 
-    def step(self, episodes: Episodes) -> Metrics:
-        """One E+G step and the D steps. Returns scalars on the device, and `embedding`, ê [B, N].
+    def step(self, episodes: Episodes, rate: float = 1.0) -> Metrics:
+        """One E+G step and the D steps, with this share of the learning rates.
 
+        Returns scalars on the device, and `embedding`, ê [B, N].
         The tensors returned are overwritten by the next step. All batches must have the same shape.
         """
         if self._phases is None:
@@ -119,6 +120,7 @@ class MetaLearner:
             raise ValueError(f"a batch of {list(episodes.frames.shape)} after one of {list(batch.frames.shape)}")
         if self._recorder is not None:
             self._recorder.begin_step()
+        self._set_rates(rate)
         with fused_kernels(self.settings.speed.fused_kernels), fixed_shapes():
             batch.frames.copy_(episodes.frames, non_blocking=True)
             batch.drawings.copy_(episodes.drawings, non_blocking=True)
@@ -131,6 +133,7 @@ class MetaLearner:
                 judged = phases.judge() if index == 0 else phases.judge_again()
                 Averaging(judged.weights, self.weight).wait()
                 descend(self.discriminator_optimizer, judged.weights)
+                self._hold(self.discriminator)
                 if self.settings.networks.embedder:
                     # Eq. 6 moves W with D; L_MCH draws it to the embeddings beside the first D step.
                     self.rows.step(videos, judged.rows + talker.rows if index == 0 else judged.rows)
@@ -138,6 +141,7 @@ class MetaLearner:
                 metrics |= judged.metrics
             averaging.wait()
             descend(self.talker_optimizer, talker.weights)
+            self._hold(self.talker)
         self.steps += 1
         self._update_average()
         return metrics
@@ -254,6 +258,16 @@ class MetaLearner:
             real = network(truth)
         return content_loss(network(picture), real)
 
+    def _set_rates(self, share: float) -> None:
+        rates = self.settings.optimization
+        set_rate(self.talker_optimizer, share * rates.generator_rate)
+        set_rate(self.discriminator_optimizer, share * rates.discriminator_rate)
+        self.rows.learning_rate = share * rates.discriminator_rate
+
+    def _hold(self, network: nn.Module) -> None:
+        if self.settings.optimization.hold_size:
+            resize(network, 1.0)
+
     @torch.no_grad()
     def _update_average(self) -> None:
         """EMA of E and G: parameters are averaged, buffers (spectral norm's vectors) are copied."""
@@ -318,6 +332,12 @@ def frozen(network: PerceptualNetwork, device: torch.device, dtype: torch.dtype)
     network = network.to(device)
     network.convolutions.to(dtype=dtype, memory_format=layout)  # type: ignore[call-overload]
     return network
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """The learning rate of all parameters from now on."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
 
 
 def descend(optimizer: torch.optim.Optimizer, gradients: list[Tensor]) -> None:

@@ -10,6 +10,11 @@ from raytalk.networks.settings import NetworkSettings
 from raytalk.tracking import TrackingSettings
 
 
+def _share_left(done: int, total: int, fall: float) -> float:
+    """1 until the last `fall` of the way, then down to 0 in a straight line."""
+    return min(1.0, (total - done) / (fall * total)) if fall else 1.0
+
+
 class DataSettings(Settings):
     """How episodes are drawn."""
 
@@ -50,6 +55,11 @@ class OptimizationSettings(Settings):
     """D steps for each E+G step"""
     ema_decay: float = pydantic.Field(0.999, ge=0, lt=1)
     """decay per step of the average of E and G that is evaluated and served; less in the first steps"""
+    hold_size: bool = False
+    """bring weights under spectral norm back to their size before training after every step, so that a rate means the
+    same throughout (forced weight normalization: Karras et al. 2024, Section 2.3); they grow otherwise"""
+    fall: float = pydantic.Field(0.0, ge=0, le=1)
+    """share of the episodes, the last ones, over which rates fall to zero in a straight line; 0: rates stay"""
 
 
 class SpeedSettings(Settings):
@@ -80,6 +90,8 @@ class FewShotSettings(Settings):
     """decay of Adam's second moment"""
     discriminator_steps: int = pydantic.Field(1, ge=1)
     """D steps for each step of the generator; the paper's are 2"""
+    fall: float = pydantic.Field(0.5, ge=0, le=1)
+    """share of the steps, the last ones, over which both rates fall to zero in a straight line; 0: rates stay"""
     flip: bool = False
     """learn from mirror images too; what is not symmetric (a parting, the background) blurs"""
     variants: int = pydantic.Field(0, ge=0)
@@ -92,6 +104,10 @@ class FewShotSettings(Settings):
     """looks without a better result after which learning stops"""
     seed: int = 0
     """seed of the order of the images, and of their variants"""
+
+    def rate_at(self, step: int, total: int) -> float:
+        """Share of the learning rates that step number `step`, from 0, of so many takes."""
+        return _share_left(step, total, self.fall)
 
     def total_steps(self, images: int) -> int:
         """Steps of the generator for so many learning images."""
@@ -222,6 +238,10 @@ class MetatrainSettings(JobSettings):
         if self.batch_size < self.worker_range[1]:
             raise ValueError(f"batch_size={self.batch_size} cannot be shared by workers={self.workers}: lower workers")
         return self
+
+    def rate_at(self, shown: int) -> float:
+        """Share of the learning rates that a step takes after so many episodes."""
+        return _share_left(shown, self.episodes, self.optimization.fall)
 
     @property
     def worker_range(self) -> tuple[int, int]:

@@ -97,7 +97,7 @@ class _Worker:
         kept = validated = lap = self.episodes
         faults = torch.zeros((), dtype=torch.int64, device=self.device)
         for batch in self._batches(stopwatch):
-            window.add(self.learner.step(to_episodes(batch)))
+            window.add(self.learner.step(to_episodes(batch), settings.rate_at(self.episodes)))
             self.episodes += settings.batch_size
             faults += batch["faults"].sum()
             done = self.episodes >= settings.episodes

@@ -161,8 +161,6 @@ def test_the_next_person_starts_where_the_first_did() -> None:
     used.begin(images(3, person=9))
     used.learn()
     used.settings = fresh.settings
-    for optimizer in (used.generator_optimizer,):
-        optimizer.param_groups[0]["lr"] = fresh.settings.generator_rate
     used.begin(images())
     for made in (fresh, used):
         made.learn()
@@ -177,6 +175,21 @@ def test_more_images_are_learned_from_but_do_not_shape_the_embedding() -> None:
     torch.testing.assert_close(made.embedding, before, atol=0, rtol=0)
     assert made.batch_size == 7
     assert sorted(next(made._order()).tolist()) == list(range(7))
+
+
+def test_rates_fall_to_zero_over_the_last_steps() -> None:
+    made, seen = learner(steps=8, fall=0.5, generator_rate=1e-3), []
+
+    def note(*_: object) -> bool:
+        seen.append(
+            [made.generator_optimizer.param_groups[0]["lr"], made.discriminator_optimizer.param_groups[0]["lr"]]
+        )
+        return False
+
+    made.learn(note)
+    shares = [1, 1, 1, 1, 1, 0.75, 0.5, 0.25]
+    assert seen == [pytest.approx([1e-3 * share, made.settings.discriminator_rate * share]) for share in shares]
+    assert {FewShotSettings(fall=0).rate_at(step, 8) for step in range(8)} == {1.0}
 
 
 def test_learning_ends_when_the_report_says_so() -> None:

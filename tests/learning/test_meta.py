@@ -16,6 +16,7 @@ from raytalk.learning import checkpoint
 from raytalk.learning.checkpoint_writer import CheckpointWriter
 from raytalk.learning.meta import Episodes, MetaLearner, to_unit
 from raytalk.learning.settings import MetatrainSettings
+from raytalk.networks.spectral import spectral_layers
 from raytalk.storage import Storage
 
 TINY = {
@@ -301,3 +302,44 @@ def test_without_an_embedder_everybody_has_one_learned_embedding() -> None:
     # No video is told from another: D sees every row at the shared embedding, and none is trained.
     assert (made.rows.visits == 0).all()
     assert torch.equal(made.rows.first_moment, torch.zeros_like(made.rows.first_moment))
+
+
+def test_a_share_of_the_rates_moves_everything_by_that_share() -> None:
+    moved: list[dict[str, Tensor]] = []
+    for share in (1.0, 0.25):
+        made = learner(optimization__discriminator_steps=1)
+        made.step(episodes())
+        names = [
+            f"{name}.{key}" for name in ("talker", "discriminator") for key, _ in getattr(made, name).named_parameters()
+        ]
+        names.append("rows.rows")
+        before = tensors(made)
+        made.step(episodes(), share)
+        after = tensors(made)
+        moved.append({name: after[name] - before[name] for name in names})
+    for name, way in moved[0].items():
+        torch.testing.assert_close(
+            moved[1][name], 0.25 * way, rtol=1e-3, atol=1e-6, msg=lambda text, n=name: f"{n}: {text}"
+        )
+    assert min(float(moved[0][name].abs().max()) for name in ("talker.generator.projection.bias", "rows.rows")) > 1e-5
+
+
+@pytest.mark.parametrize("hold", [True, False])
+def test_weights_under_spectral_norm_stay_as_large_as_they_were_before_training(hold: bool) -> None:
+    made = learner(
+        optimization__hold_size=hold, optimization__generator_rate=1e-2, optimization__discriminator_rate=1e-2
+    )
+    layers = [*spectral_layers(made.talker), *spectral_layers(made.discriminator)]
+    first = layers[0].weight.clone()
+    for step in range(3):
+        made.step(episodes(step))
+    shares = [float(layer.weight.detach().square().mean().sqrt()) / layer.first_size for layer in layers]
+    assert (shares == pytest.approx([1.0] * len(layers), rel=1e-5)) is hold
+    assert float((layers[0].weight.detach() - first).abs().max()) > 1e-3
+
+
+def test_rates_fall_to_zero_over_the_last_episodes() -> None:
+    options = {"episodes": 1000, "optimization.fall": 0.4}
+    falling, flat = (MetatrainSettings.resolve("debug", TINY, each) for each in (options, {"episodes": 1000}))
+    assert [falling.rate_at(shown) for shown in (0, 600, 800, 990)] == pytest.approx([1, 1, 0.5, 0.025])
+    assert {flat.rate_at(shown) for shown in (0, 600, 999)} == {1.0}

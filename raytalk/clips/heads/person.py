@@ -196,7 +196,7 @@ def _hair(rng: np.random.Generator, darkness: float, age: float, female: bool) -
     odds = np.array(
         [0.62, 0.3, 0.06, 0.01, 0.004, 0, 0, 0, 0.003, 0]
         if dark
-        else [0.1, 0.2, 0.2, 0.09, 0.1, 0.1, 0.09, 0.05, 0.04, 0.03]
+        else [0.07, 0.15, 0.18, 0.08, 0.12, 0.13, 0.13, 0.08, 0.03, 0.03]
     )
     name = str(rng.choice(names, p=odds / odds.sum()))
     colour = linear(_HAIRS[name][0]) * float(rng.uniform(0.8, 1.2))
