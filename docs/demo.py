@@ -43,7 +43,7 @@ FPS, SECONDS = 25, 5
 SHOWN = 224
 """side of each picture in the video, in pixels"""
 NEW_SEED = 2026
-"""another population than the one that the model which comes along has learned from (0)"""
+"""another population than those that the model which comes along has learned from (0, 1 and 2)"""
 STEPS = 25
 """of fine-tuning to somebody new; 250 are the default, and better"""
 JOBS = Path(__file__).resolve().parent.parent / "jobs"

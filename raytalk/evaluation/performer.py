@@ -163,8 +163,10 @@ class Performer:
             else:
                 made.append(self._fine_tuned(name, main, main.losses.model_copy(update={"identity": 0.0})))
         for other_name, other in models.others.items():
-            made.append(FeedForward(f"{other_name}/ff", other, self.device, self.dtype))
-            made.append(self._fine_tuned(f"{other_name}/ft", other, other.losses))
+            if "ff" in settings.methods:
+                made.append(FeedForward(f"{other_name}/ff", other, self.device, self.dtype))
+            if "ft" in settings.methods:
+                made.append(self._fine_tuned(f"{other_name}/ft", other, other.losses))
         if models.translation is not None:
             few = settings.fewshot
             if settings.translation_epochs:

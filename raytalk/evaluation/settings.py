@@ -65,7 +65,8 @@ class EvaluateSettings(JobSettings):
     methods: tuple[MethodName, ...] = ("nearest", "mean", "ff", "ft")
     """what is compared. nearest, mean: copies of learning frames; ff, ft: the checkpoint; ft/...: learned otherwise"""
     against: tuple[str, ...] = ()
-    """other checkpoints beside it, each NAME=URI: meta-learned otherwise (losses.match=0, data.shots=1 ...)"""
+    """other checkpoints beside it, each NAME=URI: meta-learned otherwise (losses.match=0, data.shots=1 ...); by the
+    methods ff and ft, as far as these are asked for"""
     translation: str = ""
     """a checkpoint meta-trained with networks.embedder=false: the image-to-image baseline"""
     translation_epochs: int = pydantic.Field(40, ge=0)
@@ -110,6 +111,8 @@ class EvaluateSettings(JobSettings):
         names = [word.partition("=")[0] for word in self.against]
         if len(set(names)) < len(names) or set(names) & {"ft", "ff"}:
             raise ValueError(f"against names {names}: each once, and none ft or ff")
+        if names and not {"ff", "ft"} & set(self.methods):
+            raise ValueError(f"against names {names}, which are compared by ff and ft: add one to methods")
         if self.steps_shown and self.fewshot.hold_out:
             raise ValueError(
                 "steps_shown needs fewshot.hold_out=0: people who stop early would be missing in later steps"

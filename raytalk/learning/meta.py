@@ -33,7 +33,7 @@ from raytalk.networks.generator import Generator
 from raytalk.networks.operations import check_fused_kernels, fused_kernels, shared_forward
 from raytalk.networks.perceptual import PerceptualNetwork
 from raytalk.networks.settings import NetworkSettings
-from raytalk.networks.spectral import normalised, resize
+from raytalk.networks.spectral import normalised
 
 Metrics = dict[str, Tensor]
 
@@ -133,7 +133,6 @@ class MetaLearner:
                 judged = phases.judge() if index == 0 else phases.judge_again()
                 Averaging(judged.weights, self.weight).wait()
                 descend(self.discriminator_optimizer, judged.weights)
-                self._hold(self.discriminator)
                 if self.settings.networks.embedder:
                     # Eq. 6 moves W with D; L_MCH draws it to the embeddings beside the first D step.
                     self.rows.step(videos, judged.rows + talker.rows if index == 0 else judged.rows)
@@ -141,7 +140,6 @@ class MetaLearner:
                 metrics |= judged.metrics
             averaging.wait()
             descend(self.talker_optimizer, talker.weights)
-            self._hold(self.talker)
         self.steps += 1
         self._update_average()
         return metrics
@@ -263,10 +261,6 @@ class MetaLearner:
         set_rate(self.talker_optimizer, share * rates.generator_rate)
         set_rate(self.discriminator_optimizer, share * rates.discriminator_rate)
         self.rows.learning_rate = share * rates.discriminator_rate
-
-    def _hold(self, network: nn.Module) -> None:
-        if self.settings.optimization.hold_size:
-            resize(network, 1.0)
 
     @torch.no_grad()
     def _update_average(self) -> None:

@@ -55,9 +55,6 @@ class OptimizationSettings(Settings):
     """D steps for each E+G step"""
     ema_decay: float = pydantic.Field(0.999, ge=0, lt=1)
     """decay per step of the average of E and G that is evaluated and served; less in the first steps"""
-    hold_size: bool = False
-    """bring weights under spectral norm back to their size before training after every step, so that a rate means the
-    same throughout (forced weight normalization: Karras et al. 2024, Section 2.3); they grow otherwise"""
     fall: float = pydantic.Field(0.0, ge=0, le=1)
     """share of the episodes, the last ones, over which rates fall to zero in a straight line; 0: rates stay"""
 

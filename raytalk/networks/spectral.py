@@ -193,11 +193,8 @@ def resize(network: nn.Module, share: float) -> None:
     so it turns a large one less. And they grow as long as they learn, since their gradient stands at right angles to
     them: after a million episodes `base` has weights of 2.6 times their first size.
     """
-    layers = spectral_layers(network)
-    factors = torch._foreach_reciprocal(torch._foreach_norm([layer.weight for layer in layers]))
-    torch._foreach_mul_(factors, [share * layer.first_size * layer.weight.numel() ** 0.5 for layer in layers])
-    for layer, factor in zip(layers, factors, strict=True):
-        layer.weight.mul_(factor)
+    for layer in spectral_layers(network):
+        layer.weight.mul_(share * layer.first_size / layer.weight.square().mean().sqrt())
 
 
 def release(network: nn.Module) -> None:

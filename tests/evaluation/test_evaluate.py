@@ -19,6 +19,7 @@ from toy_run import write_toy_run
 from raytalk.errors import CheckpointError, SettingsError, TrackingError
 from raytalk.evaluation import cast
 from raytalk.evaluation.evaluate import evaluate
+from raytalk.evaluation.performer import Performer, load_models
 from raytalk.evaluation.settings import EvaluateSettings
 from raytalk.warping.learner import WarpLearner
 from raytalk.warping.model import save_warping
@@ -39,6 +40,10 @@ QUICK = {
 def settings(run: Path, clips: Path, output: Path, **more: Any) -> EvaluateSettings:
     given = {"checkpoint": str(run), "clips": str(clips), "output": str(output), **SMALL}
     return EvaluateSettings.resolve(None, given, {key.replace("__", "."): value for key, value in more.items()})
+
+
+def _undotted(given: dict[str, Any]) -> dict[str, Any]:
+    return {key.replace(".", "__"): value for key, value in given.items()}
 
 
 def toy_warping(folder: Path, resolution: int = 32) -> Path:
@@ -167,8 +172,7 @@ def test_what_is_lost_before_it_is_judged_is_performed_again(
         return true_judge(given, performance)
 
     monkeypatch.setattr(cast, "_judge", judge_once_lost)
-    quick = {key.replace(".", "__"): value for key, value in QUICK.items()}
-    summary = evaluate(settings(run, long_clips, tmp_path / "out", **quick))
+    summary = evaluate(settings(run, long_clips, tmp_path / "out", **_undotted(QUICK)))
     printed = capsys.readouterr().out
     assert "1 were lost with a machine before they were judged; begun anew" in printed
     assert set(summary["people"]) == {3}
@@ -186,9 +190,20 @@ def test_what_does_not_fit_is_refused_before_anything_is_done(run: Path, long_cl
         settings(run, long_clips, tmp_path, steps_shown="1", fewshot__hold_out=1)
     with pytest.raises(SettingsError, match="NAME=URI"):
         settings(run, long_clips, tmp_path, against="/runs/x")
+    with pytest.raises(SettingsError, match="compared by ff and ft: add one to methods"):
+        settings(run, long_clips, tmp_path, against="x=/runs/x", methods="nearest,ft/random-start")
     with pytest.raises(SettingsError, match="from 1 to 32"):
         settings(run, long_clips, tmp_path, shots="1,64")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("methods", "made"), [("nearest,ff", ["ff", "x/ff"]), ("ft", ["ft", "x/ft"])])
+def test_other_checkpoints_are_compared_by_the_methods_that_were_asked_for(
+    run: Path, long_clips: Path, tmp_path: Path, methods: str, made: list[str]
+) -> None:
+    given = settings(run, long_clips, tmp_path, against=f"x={run}", **{**_undotted(QUICK), "methods": methods})
+    names = [method.name for method in Performer(given, load_models(given)).methods]
+    assert [name for name in names if name != "nearest"] == made
 
 
 @pytest.mark.s3
