@@ -144,8 +144,10 @@ class FewShotLearner:
         return total
 
     def step(self, chosen: Tensor, rate: float = 1.0) -> Metrics:
-        """One step of ψ and ψ' and the D steps with this share of the rates, on the learning images of these numbers
-        [B] int64."""
+        """One step of ψ and ψ' and the D steps, with this share of the rates, on these learning images.
+
+        chosen: their numbers [B] int64.
+        """
         set_rate(self.generator_optimizer, rate * self.settings.generator_rate)
         set_rate(self.discriminator_optimizer, rate * self.settings.discriminator_rate)
         phases = self._phases.get(len(chosen)) or self._prepare(len(chosen))

@@ -11,7 +11,7 @@ from raytalk.learning.attempts import Attempt
 from raytalk.learning.checkpoint_writer import CheckpointWriter
 from raytalk.learning.dealing import shares
 from raytalk.learning.job import Ended, Job
-from raytalk.learning.meta import MetaLearner
+from raytalk.learning.meta import MetaLearner, rate_of
 from raytalk.learning.meters import RunMeters
 from raytalk.learning.progress import line
 from raytalk.learning.validation import People, load_people, validate
@@ -54,13 +54,12 @@ class Leader:
     def log(self, figures: dict[str, float], shown: int, episodes: int) -> None:
         """The figures of a window of so many `episodes`, of `shown` in all."""
         epoch = self._epoch(shown)
-        rates, share = self.settings.optimization, self.settings.rate_at(shown)
         self.job.attempts.shown(shown)
         self.say(line(figures, shown, self.settings.episodes, epoch))
         rows = {
             "epoch": epoch,
-            "rate/generator": share * rates.generator_rate,
-            "rate/discriminator": share * rates.discriminator_rate,
+            "rate/generator": rate_of(self.learner.talker_optimizer),
+            "rate/discriminator": rate_of(self.learner.discriminator_optimizer),
         }
         self.tracker.metrics(figures | rows, shown)
         self.meters.window(figures, episodes, figures["data/faults"] - self._faults, epoch)

@@ -334,6 +334,11 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate
 
 
+def rate_of(optimizer: torch.optim.Optimizer) -> float:
+    """The learning rate of the last step."""
+    return float(optimizer.param_groups[0]["lr"])
+
+
 def descend(optimizer: torch.optim.Optimizer, gradients: list[Tensor]) -> None:
     """One step of the optimizer; the gradients are in the order of its parameters."""
     parameters = (parameter for group in optimizer.param_groups for parameter in group["params"])

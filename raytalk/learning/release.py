@@ -50,7 +50,7 @@ def release(settings: ReleaseSettings) -> int:
             perceptual = [network | {"file": Path(network["file"]).name} for network in state.perceptual]
             sizes = {file.name: file.stat().st_size for file in sorted(made.iterdir())}
             (made / MARKER).write_text(
-                json.dumps(asdict(replace(state, tracking_run="", perceptual=perceptual, files=sizes)), indent=1)
+                json.dumps(asdict(replace(state, tracking_run="", perceptual=perceptual, files=sizes)), indent=1) + "\n"
             )
             output.publish(made, "", MARKER)
     return sum(sizes.values())

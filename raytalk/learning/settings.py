@@ -12,7 +12,7 @@ from raytalk.tracking import TrackingSettings
 
 def _share_left(done: int, total: int, fall: float) -> float:
     """1 until the last `fall` of the way, then down to 0 in a straight line."""
-    return min(1.0, (total - done) / (fall * total)) if fall else 1.0
+    return min(1.0, max(0.0, (total - done) / (fall * total))) if fall else 1.0
 
 
 class DataSettings(Settings):
@@ -56,7 +56,8 @@ class OptimizationSettings(Settings):
     ema_decay: float = pydantic.Field(0.999, ge=0, lt=1)
     """decay per step of the average of E and G that is evaluated and served; less in the first steps"""
     fall: float = pydantic.Field(0.0, ge=0, le=1)
-    """share of the episodes, the last ones, over which rates fall to zero in a straight line; 0: rates stay"""
+    """share of `episodes`, the last ones, over which rates fall to zero in a straight line; 0: rates stay. A run that
+    is given more episodes later goes on with the rates of that place in the longer run"""
 
 
 class SpeedSettings(Settings):
@@ -98,7 +99,7 @@ class FewShotSettings(Settings):
     check_every: int = pydantic.Field(25, ge=1)
     """steps from one look at the images kept aside to the next"""
     patience: int = pydantic.Field(4, ge=1)
-    """looks without a better result after which learning stops"""
+    """looks without a better result after which learning stops, also before rates have fallen"""
     seed: int = 0
     """seed of the order of the images, and of their variants"""
 

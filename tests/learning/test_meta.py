@@ -326,5 +326,5 @@ def test_a_share_of_the_rates_moves_everything_by_that_share() -> None:
 def test_rates_fall_to_zero_over_the_last_episodes() -> None:
     options = {"episodes": 1000, "optimization.fall": 0.4}
     falling, flat = (MetatrainSettings.resolve("debug", TINY, each) for each in (options, {"episodes": 1000}))
-    assert [falling.rate_at(shown) for shown in (0, 600, 800, 990)] == pytest.approx([1, 1, 0.5, 0.025])
+    assert [falling.rate_at(shown) for shown in (0, 600, 800, 990, 1002)] == pytest.approx([1, 1, 0.5, 0.025, 0])
     assert {flat.rate_at(shown) for shown in (0, 600, 999)} == {1.0}

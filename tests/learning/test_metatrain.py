@@ -74,7 +74,7 @@ def tensors(folder: str) -> dict[str, torch.Tensor]:
 def test_two_workers_train_validate_track_and_keep_checkpoints(
     ray_session: None, clips: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    outcome = run(clips, tmp_path, workers=2, episodes=32, **{"tracking.register_as": "toy"})
+    outcome = run(clips, tmp_path, workers=2, episodes=32, **{"tracking.register_as": "toy", "optimization.fall": 1})
     printed = capsys.readouterr().out
     assert "episodes 32/32" in printed
     assert "a stand-in" in printed
@@ -92,6 +92,8 @@ def test_two_workers_train_validate_track_and_keep_checkpoints(
     assert tracked.info.status == "FINISHED"
     assert tracked.data.params["networks.resolution"] == "32"
     assert [point.step for point in client.get_metric_history(noted, "loss/content")] == [8, 16, 24, 32]
+    rates = [point.value for point in client.get_metric_history(noted, "rate/discriminator")]
+    assert rates == pytest.approx([2e-4 * (36 - shown) / 32 for shown in (8, 16, 24, 32)]), "of the step before"
     grids = {item.path for item in client.list_artifacts(noted, "grids")}
     assert grids == {f"grids/{name}-{step:08d}.png" for name in ("val", "seen") for step in (16, 32)}
     assert [int(version.version) for version in client.search_model_versions("name='toy'")] == [1]
@@ -111,12 +113,14 @@ def test_two_workers_train_validate_track_and_keep_checkpoints(
 
 
 def test_a_restart_changes_no_bit_with_one_worker(ray_session: None, clips: str, tmp_path: Path) -> None:
-    straight = run(clips, tmp_path / "straight", episodes=24, **{"tracking.uri": "none"})
+    """Rates fall on from where they were."""
+    given = {"tracking.uri": "none", "optimization.fall": 1}
+    straight = run(clips, tmp_path / "straight", episodes=24, **given)
     # As if it had been killed after its last but one checkpoint.
     shutil.copytree(tmp_path / "straight", tmp_path / "broken")
     shutil.rmtree(tmp_path / "broken" / "metatrain" / "checkpoints" / "episodes-000000024")
     (tmp_path / "broken" / "metatrain" / "run.json").unlink()
-    resumed = run(clips, tmp_path / "broken", episodes=24, **{"tracking.uri": "none"})
+    resumed = run(clips, tmp_path / "broken", episodes=24, **given)
     one, two = tensors(straight.checkpoint), tensors(resumed.checkpoint)
     assert one.keys() == two.keys()
     assert [name for name in one if not torch.equal(one[name], two[name])] == []
