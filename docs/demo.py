@@ -104,7 +104,7 @@ def somebody_new(folder: Path) -> list[str]:
         enrol(place, f"images={place}", f"clip={clip_of_new(0)}", "name=somebody-new")
         drive(place, folder, clip_of_new(1))
     return [
-        "The model that comes with raytalk (128 pixels, 8,000 other rendered people, 17 minutes on 3 GPUs), and",
+        "The model that comes with raytalk (128 pixels, 20,000 other rendered people, 22 minutes on GPUs), and",
         f"somebody new to it, learned from 8 frames in {STEPS} steps:",
         f"  {place / 'learned.png'}",
         "      what was learned from, the model without learning (feed-forward), and fine-tuned",

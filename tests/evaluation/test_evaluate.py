@@ -42,10 +42,6 @@ def settings(run: Path, clips: Path, output: Path, **more: Any) -> EvaluateSetti
     return EvaluateSettings.resolve(None, given, {key.replace("__", "."): value for key, value in more.items()})
 
 
-def _undotted(given: dict[str, Any]) -> dict[str, Any]:
-    return {key.replace(".", "__"): value for key, value in given.items()}
-
-
 def toy_warping(folder: Path, resolution: int = 32) -> Path:
     network = {"resolution": resolution, "min_channels": 8, "max_channels": 8}
     given = WarpingSettings.resolve("debug", {"network": network, "losses": {"content": 0}})
@@ -172,7 +168,7 @@ def test_what_is_lost_before_it_is_judged_is_performed_again(
         return true_judge(given, performance)
 
     monkeypatch.setattr(cast, "_judge", judge_once_lost)
-    summary = evaluate(settings(run, long_clips, tmp_path / "out", **_undotted(QUICK)))
+    summary = evaluate(settings(run, long_clips, tmp_path / "out", **QUICK))
     printed = capsys.readouterr().out
     assert "1 were lost with a machine before they were judged; begun anew" in printed
     assert set(summary["people"]) == {3}
@@ -201,7 +197,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_done(run: Path, long_cl
 def test_other_checkpoints_are_compared_by_the_methods_that_were_asked_for(
     run: Path, long_clips: Path, tmp_path: Path, methods: str, made: list[str]
 ) -> None:
-    given = settings(run, long_clips, tmp_path, against=f"x={run}", **{**_undotted(QUICK), "methods": methods})
+    given = settings(run, long_clips, tmp_path, against=f"x={run}", **(QUICK | {"methods": methods}))
     names = [method.name for method in Performer(given, load_models(given)).methods]
     assert [name for name in names if name != "nearest"] == made
 
